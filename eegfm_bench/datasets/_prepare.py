@@ -1,0 +1,226 @@
+"""From a data root to a window store: the first half of the road.
+
+From: a DatasetSpec and a root (or none: the simulated twin). To: WindowStore.
+Every store is written once by one process while others wait; what was dropped,
+flat or absent is counted in its manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from eegfm_bench.datasets._places import cache_root, data_root
+from eegfm_bench.datasets._spec import DatasetSpec, Source, find_dataset
+from eegfm_bench.errors import DataMissing
+from eegfm_bench.recordings import filters
+from eegfm_bench.runs.spec import DatasetRef, canonical_json, short_hash
+from eegfm_bench.symbols import PARTS
+from eegfm_bench.windows.cut import cut
+from eegfm_bench.windows.recipe import Recipe
+from eegfm_bench.windows.store import WindowStore, only_writer, write_store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Raised whenever the simulation changes a twin's bytes: it is their fingerprint.
+TWIN_VERSION = 1
+TWIN_SIZE = "small"
+
+Progress = Callable[[int, int], None]
+
+
+def prepare(
+    name: str,
+    *,
+    data: str | Path | None = None,
+    allow_partial: bool = False,
+    rate_hz: float | None = None,
+    progress: Progress | None = None,
+) -> WindowStore:
+    """Return a dataset's windows, cutting them first if need be.
+
+    Parameters
+    ----------
+    name : str
+        A dataset key, such as ``"eegmat"``.
+    data : path, optional
+        The data root; else ``EEGFM_DATA``; with neither the simulated twin.
+    allow_partial : bool
+        Whether subjects of the protocol may be absent. A damaged file, or a
+        subject with some of its files, is an error all the same.
+    rate_hz : float, optional
+        Another rate than the dataset's own.
+    progress : function of (recordings done, recordings in all), optional
+
+    Returns
+    -------
+    store : WindowStore
+        ``.x`` (N, C, T) float32 in µV and ``.index``.
+
+    Raises
+    ------
+    DataMissing
+        If the root lacks the dataset, or subjects are absent and may not be.
+    SignalError
+        If a file is damaged; it is named.
+    """
+    spec = find_dataset(name)
+    recipe = spec.recipe.at(rate_hz)
+    root = data_root(data)
+    is_twin = root is None
+    if root is None:
+        root = twin_root(spec)
+    sources = spec.find(root)
+    absent = spec.absent(sources)
+    if absent and not (allow_partial or is_twin):
+        raise DataMissing(
+            f"{spec.title} is incomplete below {root}: {len(absent)} of "
+            f"{len(spec.split.subjects)} subjects are absent: {listed(absent)}. "
+            f"{spec.access} Or pass --allow-partial: the result is then marked partial."
+        )
+    protocol = spec.protocol(recipe)
+    path = cache_root() / "windows" / f"{protocol}-{_source_key(sources, is_twin)}"
+    if not path.exists():
+        with only_writer(path):
+            if not path.exists():
+                state = "simulated" if is_twin else "partial" if absent else "complete"
+                _write(spec, recipe, sources, path, state, absent, progress)
+    return WindowStore(path)
+
+
+def dataset_ref(store: WindowStore) -> DatasetRef:
+    """Return what a spec says about the windows of a store."""
+    manifest = store.manifest
+    return DatasetRef(
+        name=manifest["dataset"],
+        protocol=manifest["protocol"],
+        data=manifest["data"],
+        fingerprint=manifest["fingerprint"],
+    )
+
+
+def twin_root(spec: DatasetSpec, *, size: str = TWIN_SIZE) -> Path:
+    """Return a root that holds the simulated twin, writing it first if need be."""
+    root = cache_root() / "twins" / f"{spec.name}-{size}-{TWIN_VERSION}"
+    if not root.exists():
+        with only_writer(root):
+            if not root.exists():
+                new = Path(
+                    tempfile.mkdtemp(prefix=f".new-{root.name}-", dir=root.parent)
+                )
+                try:
+                    new.chmod(0o755)
+                    (new / spec.folder).mkdir()
+                    spec.simulate(new / spec.folder, size)
+                    new.rename(root)
+                except BaseException:
+                    shutil.rmtree(new, ignore_errors=True)
+                    raise
+    return root
+
+
+def listed(names: tuple[str, ...], *, most: int = 8) -> str:
+    """Join names for a message, the first few in full.
+
+    Examples
+    --------
+    >>> listed(("S1", "S2", "S3"), most=2)
+    'S1, S2 and 1 more'
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _source_key(sources: list[Source], is_twin: bool) -> str:
+    """Name these very files cheaply: by name, size and time of change."""
+    if is_twin:
+        return f"twin{TWIN_VERSION}"
+    facts = [
+        (s.recording, stat.st_size, stat.st_mtime_ns)
+        for s, stat in ((s, s.path.stat()) for s in sources)
+    ]
+    return short_hash(canonical_json(facts))
+
+
+def _write(
+    spec: DatasetSpec,
+    recipe: Recipe,
+    sources: list[Source],
+    path: Path,
+    state: str,
+    absent: tuple[str, ...],
+    progress: Progress | None,
+) -> None:
+    index = spec.plan(sources)
+    rows = index.groupby("recording", sort=False).indices
+    digests: list[tuple[str, str]] = []
+    flat: dict[str, list[str]] = {}
+    dropped: dict[str, float] = {}
+
+    def fill(x: NDArray[np.float32]) -> dict[str, Any]:
+        for done, source in enumerate(sources):
+            if progress is not None:
+                progress(done, len(sources))
+            recording = spec.read(source).pick(recipe.channels)
+            if recording.flat_channels:
+                flat[source.recording] = list(recording.flat_channels)
+            at = rows.get(source.recording)
+            n_windows = 0 if at is None else len(at)
+            left_s = recording.duration_s - n_windows * recipe.stride_s
+            if left_s > 0.5 / recording.rate_hz:
+                dropped[source.recording] = round(left_s, 3)
+            if at is not None:
+                recording = filters.apply(recording, recipe.steps)
+                onsets_s = index["onset_s"].to_numpy()[at]
+                x[at[0] : at[-1] + 1] = cut(
+                    recording, onsets_s, window_s=recipe.window_s
+                )
+            digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
+            digests.append((source.recording, digest))
+        if progress is not None:
+            progress(len(sources), len(sources))
+        return {
+            "dataset": spec.name,
+            "protocol": spec.protocol(recipe),
+            "data": state,
+            "fingerprint": (
+                f"twin-{TWIN_SIZE}-{TWIN_VERSION}"
+                if state == "simulated"
+                else short_hash(canonical_json(sorted(digests)))
+            ),
+            "classes": list(spec.classes),
+            "main_score": spec.main_score,
+            "recipe": json.loads(canonical_json(recipe.fields())),
+            "counts": _counts(index, len(spec.classes)),
+            "n_recordings": len(sources),
+            "absent_subjects": list(absent),
+            "flat_channels": flat,
+            "dropped_tail_s": dropped,
+        }
+
+    write_store(
+        path,
+        index=index,
+        window_shape=(len(recipe.channels), recipe.n_times),
+        fill=fill,
+    )
+
+
+def _counts(index: pd.DataFrame, n_classes: int) -> dict[str, list[int]]:
+    """Count windows per part and class."""
+    return {
+        part: [
+            int(((index["part"] == part) & (index["label"] == k)).sum())
+            for k in range(n_classes)
+        ]
+        for part in PARTS
+    }

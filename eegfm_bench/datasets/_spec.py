@@ -1,0 +1,249 @@
+"""What a dataset is: DatasetSpec, and finding one by name.
+
+From: one file per dataset. To: ``prepare``, ``list``, ``doctor``, ``verify``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+import eegfm_bench.datasets as package
+from eegfm_bench import registry
+from eegfm_bench.datasets._places import source_folder
+from eegfm_bench.errors import DataMissing, SignalError, SpecError, UnknownName
+from eegfm_bench.recordings.recording import Recording
+from eegfm_bench.runs.spec import canonical_json, short_hash
+from eegfm_bench.symbols import PARTS
+from eegfm_bench.windows.recipe import Recipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One recording on disk, named but not read.
+
+    ``person`` names a human across datasets; ``subject`` is the publisher's name.
+    """
+
+    path: Path
+    subject: str
+    session: str
+    recording: str
+    person: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Which subjects are in which part, written out, with its source.
+
+    Raises
+    ------
+    SpecError
+        If a subject is in two parts.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    source: str
+    unit: str = "subject"
+
+    def __post_init__(self) -> None:
+        everyone = [s for part in PARTS for s in getattr(self, part)]
+        twice = sorted({s for s in everyone if everyone.count(s) > 1})
+        if twice:
+            raise SpecError(f"A split has {', '.join(twice)} in two parts.")
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """All subjects, in the order train, val, test."""
+        return (*self.train, *self.val, *self.test)
+
+    def part_of(self, subject: str) -> str:
+        """Return the part a subject is in."""
+        return next(part for part in PARTS if subject in getattr(self, part))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What must be true of the complete set, and who says so."""
+
+    n_subjects: int
+    n_recordings: int
+    windows: Mapping[str, int]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec:
+    """All there is to know about a dataset, and how to get at its signals.
+
+    Attributes
+    ----------
+    name : str
+        The registry key, ``name`` or ``name@variant``.
+    folder : str
+        The publisher's folder below the data root.
+    files : function of that folder
+        Returns every recording found that the protocol uses, unread.
+    files_per_subject : int
+        A subject with fewer is damaged, not absent.
+    windows : function of a Source
+        Returns onsets (seconds) and labels from the header and annotations alone.
+    read : function of a Source
+        Returns the Recording at the publisher's rate.
+    simulate : function of (folder, size)
+        Writes the twin in the publisher's formats and names.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    folder: str
+    recipe: Recipe
+    split: Split
+    facts: Facts
+    licence: str
+    access: str
+    reference: str
+    files: Callable[[Path], list[Source]] = field(repr=False)
+    files_per_subject: int
+    windows: Callable[[Source], tuple[NDArray[np.float64], NDArray[np.int64]]] = field(
+        repr=False
+    )
+    read: Callable[[Source], Recording] = field(repr=False)
+    simulate: Callable[[Path, str], None] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def main_score(self) -> str:
+        """The score that selects on the validation part."""
+        return "auroc" if len(self.classes) == 2 else "cohen_kappa"
+
+    def protocol(self, recipe: Recipe | None = None) -> str:
+        """Return the protocol id: name, recipe version, hash of recipe and split."""
+        recipe = recipe or self.recipe
+        split = {part: getattr(self.split, part) for part in PARTS}
+        digest = short_hash(
+            canonical_json(
+                {"recipe": recipe.fields(), "split": split, "classes": self.classes}
+            )
+        )
+        return f"{self.name}-{recipe.version}-{digest}"
+
+    def find(self, root: Path) -> list[Source]:
+        """Return the recordings below a data root, unread, in a fixed order.
+
+        Raises
+        ------
+        DataMissing
+            If the folder is absent or empty, or a subject lacks some files.
+        """
+        folder = source_folder(root, self.folder)
+        if folder is None:
+            raise DataMissing(
+                f"{self.title} is not below {root}: there is no folder "
+                f"'{self.folder}'. {self.access}"
+            )
+        protocol = set(self.split.subjects)
+        sources = sorted(
+            (s for s in self.files(folder) if s.subject in protocol),
+            key=lambda s: s.recording,
+        )
+        if not sources:
+            raise DataMissing(
+                f"{folder} holds no recording of {self.title}. {self.access}"
+            )
+        for subject in protocol:
+            own = [s.path.name for s in sources if s.subject == subject]
+            if 0 < len(own) < self.files_per_subject:
+                raise DataMissing(
+                    f"{folder}: subject {subject} has {', '.join(own)} alone, "
+                    f"{self.files_per_subject} recordings are expected. Fetch the "
+                    f"others, or move this subject's files away and allow a partial set."
+                )
+        return sources
+
+    def absent(self, sources: list[Source]) -> tuple[str, ...]:
+        """Return the subjects of the protocol that have no recording here."""
+        here = {s.subject for s in sources}
+        return tuple(s for s in self.split.subjects if s not in here)
+
+    def plan(self, sources: list[Source]) -> pd.DataFrame:
+        """Return the windows that would be cut, from headers and annotations.
+
+        Returns
+        -------
+        index : DataFrame (N rows)
+            ``subject session recording onset_s label part person``.
+
+        Raises
+        ------
+        SignalError
+            If a recording is damaged, or a label is not a class.
+        """
+        frames = []
+        for source in sources:
+            onsets_s, labels = self.windows(source)
+            if labels.size and not 0 <= labels.min() <= labels.max() < len(self.classes):
+                raise SignalError(
+                    f"{source.path}: a label is outside 0…{len(self.classes) - 1}. "
+                    f"Fetch the file again."
+                )
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "subject": source.subject,
+                        "session": source.session,
+                        "recording": source.recording,
+                        "onset_s": onsets_s.astype(np.float64),
+                        "label": labels.astype(np.int64),
+                        "part": self.split.part_of(source.subject),
+                        "person": source.person,
+                    }
+                )
+            )
+        return pd.concat(frames, ignore_index=True)
+
+
+def dataset_names() -> list[str]:
+    """Return the keys of all datasets."""
+    loaded, _ = registry.load_all(package)
+    return sorted(d.name for module in loaded.values() for d in _of(module))
+
+
+def find_dataset(name: str) -> DatasetSpec:
+    """Return a dataset by its key.
+
+    Raises
+    ------
+    UnknownName
+        If there is none; suggests the nearest.
+    """
+    family = name.partition("@")[0]
+    if family in registry.family_names(package):
+        for spec in _of(registry.load_family(package, family)):
+            if spec.name == name:
+                return spec
+    loaded, broken = registry.load_all(package)
+    for module in loaded.values():
+        for spec in _of(module):
+            if spec.name == name:
+                return spec
+    error = UnknownName.among("dataset", name, dataset_names())
+    if broken:
+        files = "; ".join(f"{key}.py: {why}" for key, why in broken.items())
+        error = UnknownName(f"{error} Files that could not be read: {files}.")
+    raise error
+
+
+def _of(module: object) -> tuple[DatasetSpec, ...]:
+    return getattr(module, "DATASETS", ())

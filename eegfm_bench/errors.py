@@ -1,0 +1,72 @@
+"""The exception tree: every refusal of this package is a BenchError.
+
+From: any layer that meets bad input. To: the command line, which prints the
+message alone (no traceback) and leaves with the class's exit status.
+
+    BenchError                 exit 2 unless said otherwise
+    ├── SignalError            a file or an array is not what it claims to be
+    ├── DataMissing            recordings are absent; says how to get them
+    ├── UnknownName            no such model, dataset, suite or option
+    ├── DuplicateName          two contributions claim one name
+    ├── SpecError              a question that cannot be asked
+    ├── StoreError             windows or records on disk are damaged or locked
+    └── RunFailed              a cell failed or a check did not hold; exit 1
+
+A message has three parts: what was found, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Root of all refusals; its text is meant for a person."""
+
+    exit_status = 2
+
+
+class SignalError(BenchError):
+    """A recording, window or array is not what it claims to be."""
+
+
+class DataMissing(BenchError):  # noqa: N818 - reads as what happened
+    """Recordings are absent; the message says which and how to get them."""
+
+
+class UnknownName(BenchError):  # noqa: N818
+    """A name that no registry knows."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
+        """Build the message: the name, the nearest one, all known ones.
+
+        Examples
+        --------
+        >>> print(UnknownName.among("model", "eegnett", ["eegnet", "trace"]))
+        No model is called 'eegnett'. Did you mean 'eegnet'? Known: eegnet, trace.
+        """
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        listed = ", ".join(known) if known else "none"
+        return cls(f"No {kind} is called '{name}'.{hint} Known: {listed}.")
+
+
+class DuplicateName(BenchError):  # noqa: N818
+    """Two contributions claim the same name."""
+
+
+class SpecError(BenchError):
+    """A question that cannot be asked: a wrong value or combination."""
+
+
+class StoreError(BenchError):
+    """Windows or records on disk are damaged, locked or do not fit."""
+
+
+class RunFailed(BenchError):  # noqa: N818
+    """At least one cell failed, or a check did not hold."""
+
+    exit_status = 1

@@ -1,0 +1,257 @@
+"""What a model is: ModelSpec, the @model decorator, and finding one by name.
+
+From: one file per family. To: ``build``, ``list`` and ``training.fit``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import eegfm_bench.models as package
+from eegfm_bench import registry
+from eegfm_bench.errors import DuplicateName, SpecError, UnknownName
+from eegfm_bench.runs.spec import AnyRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TrainedBy = Literal["gradient", "closed_form", "prior"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputShape:
+    """All a model may know about its data.
+
+    ``channels`` are names in the order of the signal's rows; a bipolar channel
+    reads "FP1-F7". Their order is what counts.
+    """
+
+    channels: tuple[str, ...]
+    n_times: int
+    rate_hz: float
+    n_classes: int
+
+    def __post_init__(self) -> None:
+        if not self.channels or self.n_times < 1 or self.n_classes < 2:
+            raise SpecError(
+                f"No model can be built for {len(self.channels)} channels, "
+                f"{self.n_times} time points and {self.n_classes} classes; expected at "
+                f"least 1, 1 and 2."
+            )
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.channels)
+
+
+class Model(Protocol):
+    """What every built model offers, beside being an ``nn.Module``.
+
+    ``features(x_BCT)`` gives (B, D) and ``forward(x_BCT)`` logits (B, K), both
+    from µV; ``head`` maps the one to the other.
+    """
+
+    head: nn.Module
+
+    def features(self, x_BCT: Tensor) -> Tensor:
+        """Return features (B, D) of windows (B, C, T) in µV."""
+        ...
+
+    def __call__(self, x_BCT: Tensor) -> Tensor:
+        """Return logits (B, K) of windows (B, C, T) in µV."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model family's variant, and how it is trained by default.
+
+    Attributes
+    ----------
+    builder : function of (InputShape, scale, options)
+        Builds the module; random weights come from torch's global generator.
+    trained_by : str
+        ``gradient``; ``closed_form`` (features are fixed, the head is solved
+        for); ``prior`` (nothing but the training labels is used).
+    recipes : mapping of scale to recipe
+        ``select`` is filled in by the dataset's main score.
+    options : mapping
+        What ``--set`` may change about the architecture, with its defaults.
+    rate_hz : float or None
+        The rate the model listens at; None takes the dataset's own.
+    is_seeded : bool
+        Whether the seed can change anything.
+    version : int
+        Raised when the architecture changes under the same name.
+    skip : function of InputShape
+        A reason why the shape cannot be served, or None.
+    """
+
+    name: str
+    title: str
+    builder: Callable[..., Any] = field(repr=False)
+    trained_by: TrainedBy
+    recipes: Mapping[str, AnyRecipe]
+    options: Mapping[str, Any]
+    reference: str
+    licence: str
+    code: str = "none"
+    rate_hz: float | None = None
+    is_seeded: bool = True
+    version: int = 1
+    pretrained_on: tuple[str, ...] = ()
+    skip: Callable[[InputShape], str | None] = lambda shape: None
+
+    def build(
+        self,
+        shape: InputShape,
+        *,
+        scale: str = "paper",
+        options: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Build the module for a shape.
+
+        Raises
+        ------
+        SpecError
+            If the shape cannot be served, or the scale does not exist.
+        UnknownName
+            If an option is not one of this model's.
+        """
+        if scale not in self.recipes:
+            raise SpecError(
+                f"{self.name} has no scale '{scale}'. Choose one of "
+                f"{', '.join(self.recipes)}."
+            )
+        for key in options or {}:
+            if key not in self.options:
+                raise UnknownName.among(f"option of {self.name}", key, self.options)
+        reason = self.skip(shape)
+        if reason is not None:
+            raise SpecError(f"{self.name} cannot serve this shape: {reason}.")
+        return self.builder(shape, scale=scale, **(options or {}))
+
+
+def model(
+    *,
+    title: str,
+    trained_by: TrainedBy,
+    recipes: Mapping[str, AnyRecipe],
+    reference: str,
+    licence: str,
+    **more: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a builder under its function's name.
+
+    The builder takes an InputShape, ``scale`` and its options as keywords.
+
+    Raises
+    ------
+    DuplicateName
+        If the name is taken by another file.
+    """
+
+    def register(builder: Callable[..., Any]) -> Callable[..., Any]:
+        name = builder.__name__
+        known = _REGISTERED.get(name)
+        if known is not None and known.builder.__module__ != builder.__module__:
+            raise DuplicateName(
+                f"Two files register a model '{name}': {known.builder.__module__} and "
+                f"{builder.__module__}. Rename one of the functions."
+            )
+        parameters = inspect.signature(builder).parameters.values()
+        options = {
+            p.name: p.default
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY and p.name != "scale"
+        }
+        _REGISTERED[name] = ModelSpec(
+            name=name,
+            title=title,
+            builder=builder,
+            trained_by=trained_by,
+            recipes=recipes,
+            options=options,
+            reference=reference,
+            licence=licence,
+            **more,
+        )
+        return builder
+
+    return register
+
+
+_REGISTERED: dict[str, ModelSpec] = {}
+
+
+def model_names() -> list[str]:
+    """Return the keys of all models that can be imported."""
+    registry.load_all(package)
+    return sorted(_REGISTERED)
+
+
+def find_model(name: str) -> ModelSpec:
+    """Return a model by its key.
+
+    Raises
+    ------
+    UnknownName
+        If there is none; suggests the nearest.
+    """
+    if name in registry.family_names(package):
+        registry.load_family(package, name)
+    if name not in _REGISTERED:
+        _, broken = registry.load_all(package)
+        if name not in _REGISTERED:
+            error = UnknownName.among("model", name, _REGISTERED)
+            if broken:
+                files = "; ".join(f"{key}.py: {why}" for key, why in broken.items())
+                raise UnknownName(f"{error} Files that could not be read: {files}.")
+            raise error
+    return _REGISTERED[name]
+
+
+def build(
+    name: str,
+    *,
+    channels: Sequence[str],
+    n_times: int,
+    rate_hz: float,
+    n_classes: int,
+    scale: str = "paper",
+    **options: Any,
+) -> Any:
+    """Build a model by name.
+
+    Parameters
+    ----------
+    name : str
+        A model key, such as ``"eegnet"``.
+    channels : sequence of str
+        Channel names in the order of the signal's rows.
+    n_times, rate_hz, n_classes
+        Time points per window, their rate in Hz, and the number of classes.
+    scale : str
+        ``paper`` or ``small``.
+    **options
+        The model's own options.
+
+    Returns
+    -------
+    module : nn.Module
+        ``forward(x)`` gives logits (B, K) and ``features(x)`` (B, D), from
+        windows (B, C, T) in µV.
+
+    Raises
+    ------
+    UnknownName, SpecError
+        If there is no such model, option or scale, or the shape cannot be served.
+    """
+    shape = InputShape(
+        channels=tuple(channels), n_times=n_times, rate_hz=rate_hz, n_classes=n_classes
+    )
+    return find_model(name).build(shape, scale=scale, options=options)

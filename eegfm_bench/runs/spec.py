@@ -1,0 +1,174 @@
+"""The question: all and only what changes a run's numbers.
+
+From: suites and the command line. To: ``run_id``, ``cell_id`` and every record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eegfm_bench.errors import SpecError, UnknownName
+
+# Fields born after the first published records. Each enters the hash only when
+# it differs from the value that reproduces the older runs, so that growth never
+# renames an answered question. {"dotted.field": value_before_it_existed}
+BORN_LATER: dict[str, Any] = {}
+
+Selection = Literal["auroc", "cohen_kappa", "balanced_accuracy", "last"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetRef(_Frozen):
+    """Which windows: the dataset, its exact protocol, and the data behind it.
+
+    ``data`` is ``complete`` (every subject of the protocol), ``partial`` (some
+    absent) or ``simulated`` (the twin); ``fingerprint`` identifies the source
+    recordings by content, so that two roots with the same files share results
+    and two roots with different files never do.
+    """
+
+    name: str
+    protocol: str
+    data: Literal["complete", "partial", "simulated"]
+    fingerprint: str
+
+
+class TrainingRecipe(_Frozen):
+    """How a model is trained; every value here changes numbers.
+
+    ``class_weights`` weighs the loss by inverse class frequency in the training
+    part: the two-class scores are judged at a threshold of 0.5.
+    """
+
+    kind: Literal["gradient"] = "gradient"
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0, default=0.0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float | None = Field(gt=0, default=None)
+    label_smoothing: float = Field(ge=0, lt=1, default=0.0)
+    class_weights: Literal["none", "balanced"] = "balanced"
+    precision: Literal["32", "bf16"] = "32"
+    select: Selection = "auroc"
+
+
+class ClosedFormRecipe(_Frozen):
+    """How a head is solved for: penalties tried, and what picks among them."""
+
+    kind: Literal["closed_form"] = "closed_form"
+    penalties: tuple[float, ...] = tuple(10.0**k for k in range(-3, 5))
+    class_weights: Literal["none", "balanced"] = "balanced"
+    select: Selection = "auroc"
+
+
+class NoRecipe(_Frozen):
+    """A model without anything to choose."""
+
+    kind: Literal["prior"] = "prior"
+    select: Selection = "last"
+
+
+AnyRecipe = TrainingRecipe | ClosedFormRecipe | NoRecipe
+
+
+class RunSpec(_Frozen):
+    """One question: a model on a dataset, with a seed.
+
+    Examples
+    --------
+    >>> spec = RunSpec(
+    ...     dataset=DatasetRef(name="eyes", protocol="eyes-1-0a1b2c3d",
+    ...                        data="simulated", fingerprint="twin-small-1"),
+    ...     model="chance", scale="small", seed=0, recipe=NoRecipe())
+    >>> spec.run_id.startswith("chance-eyes-s0-"), "-s0-" in spec.cell_id
+    (True, False)
+    """
+
+    schema_version: Literal[1] = 1
+    dataset: DatasetRef
+    model: str
+    model_version: int = 1
+    options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    scale: Literal["paper", "small"] = "paper"
+    init: str = "scratch"
+    adapt: Literal["scratch", "finetune", "probe", "lora"] = "scratch"
+    seed: int = Field(ge=0, lt=2**32)
+    recipe: AnyRecipe = Field(discriminator="kind")
+
+    def identity(self, *, with_seed: bool = True) -> str:
+        """Return the canonical JSON that is hashed."""
+        fields = self.model_dump(mode="json")
+        for dotted, before in BORN_LATER.items():
+            *path, last = dotted.split(".")
+            at: Any = fields
+            for key in path:
+                at = at.get(key, {})
+            if last in at and at[last] == before:
+                del at[last]
+        if not with_seed:
+            del fields["seed"]
+        return canonical_json(fields)
+
+    @property
+    def run_id(self) -> str:
+        """Return the name of this run: readable first, exact last."""
+        digest = short_hash(self.identity())
+        return f"{_plain(self.model)}-{_plain(self.dataset.name)}-s{self.seed}-{digest}"
+
+    @property
+    def cell_id(self) -> str:
+        """Return the same name without the seed."""
+        digest = short_hash(self.identity(with_seed=False))
+        return f"{_plain(self.model)}-{_plain(self.dataset.name)}-{digest}"
+
+
+def canonical_json(value: Any) -> str:
+    """Write plain data so that equal data gives equal text.
+
+    Keys are sorted and floats printed by ``repr``; NaN is refused.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
+
+
+def short_hash(text: str) -> str:
+    """Return the first eight hexadecimal digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def checked(kind: type[_Frozen], values: dict[str, Any], *, what: str) -> Any:
+    """Build a spec object, turning what does not fit into a SpecError.
+
+    Raises
+    ------
+    UnknownName
+        If a key is not a field; the nearest field is suggested.
+    SpecError
+        If a value has the wrong type or range.
+    """
+    for key in values:
+        if key not in kind.model_fields:
+            raise UnknownName.among(f"setting of {what}", key, kind.model_fields)
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        raise SpecError(
+            f"'{field}' of {what} is {first['input']!r}: {first['msg']}. "
+            f"Choose another value."
+        ) from error
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9@._]+", ".", name)

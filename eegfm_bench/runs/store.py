@@ -1,0 +1,130 @@
+"""The folder of answered questions.
+
+From: records. To: tables, gates, and ``missing(specs)``, which is the whole
+scheduler: a run is done, failed or absent, and that is read from disk alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from eegfm_bench.runs.record import RunRecord
+from eegfm_bench.runs.spec import RunSpec
+
+
+class ResultStore:
+    """Records under one root, each in the folder of its run id.
+
+    A run's folder appears whole, by one rename: a killed process leaves at most
+    a hidden folder that nobody reads.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def path(self, run_id: str) -> Path:
+        """Return the folder of a run."""
+        return self.root / run_id
+
+    def get(self, run_id: str) -> RunRecord | None:
+        """Return a run's record, or None when it has none.
+
+        Raises
+        ------
+        StoreError
+            If the record is there but damaged.
+        """
+        file = self.path(run_id) / "record.json"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return RunRecord.from_json(text, where=str(file))
+
+    def put(
+        self, record: RunRecord, write_beside: Callable[[Path], None] | None = None
+    ) -> Path:
+        """Write a record, and what belongs beside it, all or nothing.
+
+        Parameters
+        ----------
+        record : RunRecord
+            Replaces whatever this run had before.
+        write_beside : function of a folder
+            Writes further files (predictions) into the folder it is given.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+        try:
+            new.chmod(0o755)
+            if write_beside is not None:
+                write_beside(new)
+            file = new / "record.json"
+            with file.open("w", encoding="utf-8") as out:
+                out.write(record.to_json())
+                out.flush()
+                os.fsync(out.fileno())
+            target = self.path(record.run_id)
+            if target.exists():
+                old = Path(tempfile.mkdtemp(prefix=".old-", dir=self.root))
+                target.rename(old / "run")
+                new.rename(target)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                new.rename(target)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        return target
+
+    def missing(
+        self, specs: Iterable[RunSpec], *, retry_failed: bool = False
+    ) -> list[RunSpec]:
+        """Return the specs that still need to run, in the order given."""
+        todo = []
+        for spec in specs:
+            record = self.get(spec.run_id)
+            if record is None or (retry_failed and not record.is_done):
+                todo.append(spec)
+        return todo
+
+    def records(self) -> Iterator[RunRecord]:
+        """Yield every record under the root, in the order of run ids."""
+        for file in sorted(self.root.glob("[!.]*/record.json")):
+            yield RunRecord.from_json(file.read_text(encoding="utf-8"), where=str(file))
+
+    @contextmanager
+    def claim(self, run_id: str) -> Iterator[bool]:
+        """Hold a run for this process; yields False when another holds it.
+
+        The lock goes with the process that holds it, however that ends.
+        """
+        folder = self.root / ".claims"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / run_id).open("w") as lock:
+            taken = _try_lock(lock)
+            try:
+                yield taken
+            finally:
+                if taken:
+                    (folder / run_id).unlink(missing_ok=True)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    # A holder that finished between our open and our lock has unlinked the
+    # name: the lock is then on a file nobody else can find.
+    try:
+        return os.fstat(file.fileno()).st_ino == os.stat(file.name).st_ino
+    except FileNotFoundError:
+        return False

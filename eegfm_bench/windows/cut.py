@@ -1,0 +1,89 @@
+"""Where windows lie, and cutting them out.
+
+From: a recording's length, then the recording. To: rows of a window store. The
+two halves are apart so that counts can be had from headers alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eegfm_bench.errors import SignalError
+from eegfm_bench.recordings.recording import Recording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def grid_onsets(
+    duration_s: float, *, window_s: float, stride_s: float
+) -> NDArray[np.float64]:
+    """Return onsets (seconds) of all windows that fit whole.
+
+    The last stretch that does not fill a window is dropped: it is never padded,
+    so every value in a window was measured.
+
+    Examples
+    --------
+    >>> grid_onsets(182.0, window_s=60.0, stride_s=60.0)
+    array([  0.,  60., 120.])
+    """
+    # A millionth of a stride forgives durations that are sums of floats.
+    n_windows = int(np.floor((duration_s - window_s) / stride_s + 1e-6)) + 1
+    return np.arange(max(n_windows, 0)) * stride_s
+
+
+def cut(
+    recording: Recording, onsets_s: NDArray[np.float64], *, window_s: float
+) -> NDArray[np.float32]:
+    """Cut windows of equal length at given onsets.
+
+    Parameters
+    ----------
+    recording : Recording
+        Signal (C, T_rec) in µV.
+    onsets_s : array (N,)
+        Onset of each window, seconds from the start of the recording.
+    window_s : float
+        Window length in seconds.
+
+    Returns
+    -------
+    x : array (N, C, T)
+        Windows in µV, float32.
+
+    Raises
+    ------
+    SignalError
+        If a window begins or ends outside the recording, or between time points.
+
+    Examples
+    --------
+    >>> r = Recording(x=np.arange(12.0).reshape(1, 12), rate_hz=4.0,
+    ...               channels=("Cz",), name="s01")
+    >>> cut(r, np.array([0.0, 1.0]), window_s=1.0)[:, 0]
+    array([[0., 1., 2., 3.],
+           [4., 5., 6., 7.]], dtype=float32)
+    """
+    n_times = round(window_s * recording.rate_hz)
+    starts = np.asarray(onsets_s, dtype=np.float64) * recording.rate_hz
+    first = np.round(starts).astype(np.int64)
+    if starts.size and np.abs(starts - first).max() > 1e-3:
+        raise SignalError(
+            f"{recording.name}: a window begins between two time points "
+            f"({starts[np.abs(starts - first).argmax()]:g}). Choose onsets that are "
+            f"multiples of {1 / recording.rate_hz:g} s."
+        )
+    if first.size and (first.min() < 0 or first.max() + n_times > recording.x.shape[1]):
+        raise SignalError(
+            f"{recording.name}: a window of {window_s:g} s at "
+            f"{onsets_s[int(first.argmax())]:g} s leaves the recording, which lasts "
+            f"{recording.duration_s:g} s. The plan and the signal disagree: raise the "
+            f"recipe's version, or fetch the recording again."
+        )
+    x = np.empty((first.size, recording.x.shape[0], n_times), np.float32)
+    for row, start in enumerate(first):
+        x[row] = recording.x[:, start : start + n_times]
+    return x
