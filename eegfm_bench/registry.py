@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
+from pathlib import Path
 from types import ModuleType
 
 
@@ -39,3 +41,16 @@ def load_all(package: ModuleType) -> tuple[dict[str, ModuleType], dict[str, str]
         except Exception as error:  # any contribution may be broken in any way
             broken[name] = f"{type(error).__name__}: {error}"
     return loaded, broken
+
+
+def shipped_folder(name: str) -> Path | None:
+    """Return a folder that comes with the suite, such as ``benchmarks/suites``.
+
+    In a checkout it lies beside the package; an installed package has it below
+    the environment's ``share``.
+    """
+    beside = Path(__file__).resolve().parent.parent
+    for folder in (beside / name, Path(sys.prefix) / "share" / "eegfm-bench" / name):
+        if folder.is_dir():
+            return folder
+    return None

@@ -1,0 +1,158 @@
+"""Windows become batches: one DataModule for every dataset.
+
+From: WindowStore. To: ``LitClassifier``, or any Lightning user. A batch is
+(x (B, C, T) in µV, y (B,)); its order comes from the seed alone, and only the
+training part is shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from eegfm_bench.datasets._prepare import listed, prepare
+from eegfm_bench.errors import DataMissing, SpecError
+from eegfm_bench.symbols import PARTS
+from eegfm_bench.windows.store import WindowStore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Batch(NamedTuple):
+    """Windows x (B, C, T) in µV, float32, and their labels y (B,), int64."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+class _Windows(Dataset[Batch]):
+    """One part of a store, fetched a whole batch at a time."""
+
+    def __init__(self, store: WindowStore, rows: NDArray[np.int64]) -> None:
+        self._x = store.x
+        self._rows = rows
+        self._y = torch.from_numpy(store.index["label"].to_numpy(np.int64)[rows])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, batch: NDArray[np.int64]) -> Batch:
+        rows = self._rows[batch]
+        first, last = rows[0], rows[-1]
+        if last - first + 1 == len(rows) and (np.diff(rows) == 1).all():
+            x = np.array(self._x[first : last + 1])
+        else:
+            x = self._x[rows]
+        return Batch(torch.from_numpy(x), self._y[torch.from_numpy(batch)])
+
+
+class _SeededBatches(Sampler["NDArray[np.int64]"]):
+    """Batches of positions: shuffled anew each epoch from the seed, or in order."""
+
+    def __init__(self, n: int, batch_size: int, seed: int | None) -> None:
+        self._n = n
+        self._batch_size = batch_size
+        self._random = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return -(-self._n // self._batch_size)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        order = np.arange(self._n)
+        if self._random is not None:
+            self._random.shuffle(order)
+        for start in range(0, self._n, self._batch_size):
+            yield order[start : start + self._batch_size]
+
+
+class EEGDataModule(L.LightningDataModule):
+    """The three parts of a window store as Lightning loaders.
+
+    Parameters
+    ----------
+    store : WindowStore
+        Prepared windows.
+    batch_size : int
+        Windows per batch; the last batch of a part may be smaller.
+    seed : int
+        Orders the training batches.
+    """
+
+    def __init__(self, store: WindowStore, *, batch_size: int = 64, seed: int = 0):
+        super().__init__()
+        if batch_size < 1:
+            raise SpecError(f"A batch of {batch_size} windows is none; choose 1 or more.")
+        self.store = store
+        self.batch_size = batch_size
+        self.seed = seed
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        data: str | Path | None = None,
+        allow_partial: bool = False,
+        rate_hz: float | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> EEGDataModule:
+        """Prepare a dataset by its key and wrap its store.
+
+        See ``eegfm_bench.prepare`` for ``data``, ``allow_partial``, ``rate_hz``
+        and what is raised.
+        """
+        store = prepare(name, data=data, allow_partial=allow_partial, rate_hz=rate_hz)
+        return cls(store, batch_size=batch_size, seed=seed)
+
+    def refuse_empty_parts(self) -> None:
+        """Raise when a part has no windows.
+
+        Raises
+        ------
+        DataMissing
+            Names the part and the subjects it would come from.
+        """
+        for part in PARTS:
+            if len(self.store.rows(part)) == 0:
+                absent = tuple(self.store.manifest["absent_subjects"])
+                raise DataMissing(
+                    f"{self.store.manifest['dataset']} has no windows in its {part} "
+                    f"part, so nothing can be run. Absent subjects: {listed(absent)}. "
+                    f"Add subjects of that part to the data root."
+                )
+
+    def class_counts(self, part: str = "train") -> NDArray[np.int64]:
+        """Return the number of windows (K,) of each class in a part."""
+        labels = self.store.index["label"].to_numpy(np.int64)[self.store.rows(part)]
+        return np.bincount(labels, minlength=len(self.store.manifest["classes"]))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return shuffled training batches."""
+        return self._loader("train", seed=self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return validation batches, in order."""
+        return self._loader("val", seed=None)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return test batches, in order."""
+        return self._loader("test", seed=None)
+
+    def in_order(self, part: str) -> DataLoader[Batch]:
+        """Return a part's batches in the order of the store's index."""
+        return self._loader(part, seed=None)
+
+    def _loader(self, part: str, *, seed: int | None) -> DataLoader[Batch]:
+        windows = _Windows(self.store, self.store.rows(part))
+        # The sampler hands the dataset whole batches: one read of the map each,
+        # no worker processes, which would only copy what the map already has.
+        batches = _SeededBatches(len(windows), self.batch_size, seed)
+        return DataLoader(windows, sampler=batches, batch_size=None)

@@ -1,0 +1,204 @@
+"""Ways to get tasks done: processes here, or this very process.
+
+From: tasks as plain data. To: their outcomes, as they come. A launcher is
+anything with ``each(tasks)``; a cluster would be one more.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+Task = dict[str, Any]
+Outcome = dict[str, Any]
+OnEvent = Callable[[Task, dict[str, Any]], None]
+
+# glibc hands large activations back to the kernel at every step and pays for
+# fresh pages at the next; kept, they make small models up to twice as fast.
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+_BUSY_WAIT_S = 0.5
+
+
+class InlineLauncher:
+    """Do tasks in this process, one after the other: for tests and debugging."""
+
+    def each(
+        self, tasks: Iterable[Task], on_event: OnEvent | None = None
+    ) -> Iterator[tuple[Task, Outcome]]:
+        """Yield each task with its outcome."""
+        # By name, so that what imports this module does not import torch.
+        worker = importlib.import_module("eegfm_bench.training.worker")
+        for task in tasks:
+
+            def send(event: dict[str, Any], task: Task = task) -> None:
+                if on_event is not None:
+                    on_event(task, event)
+
+            yield task, worker.handle(task, send)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class WorkerPool:
+    """Long-lived worker processes on this machine.
+
+    Parameters
+    ----------
+    jobs : int
+        Workers at most; each starts when there is work for it.
+    n_threads : int
+        Threads of each; ``jobs * n_threads`` should not exceed the cores.
+    logs : path
+        Folder for what the workers' libraries print.
+    """
+
+    def __init__(self, *, jobs: int, n_threads: int, logs: Path) -> None:
+        self.jobs = jobs
+        self.n_threads = n_threads
+        self._logs = logs
+        self._idle: list[_Worker] = []
+        self._all: list[_Worker] = []
+        self._lock = threading.Lock()
+
+    def each(
+        self, tasks: Iterable[Task], on_event: OnEvent | None = None
+    ) -> Iterator[tuple[Task, Outcome]]:
+        """Yield each task with its outcome, as workers finish them.
+
+        A worker that dies gives its task the outcome ``died`` with the reason;
+        the other tasks go on. A task that another process holds comes back
+        later.
+        """
+        todo = deque(tasks)
+        n_open = len(todo)
+        news: queue.SimpleQueue[tuple[str, Task, dict[str, Any]]] = queue.SimpleQueue()
+        take = threading.Lock()
+
+        def serve() -> None:
+            while True:
+                with take:
+                    if not todo:
+                        return
+                    task = todo.popleft()
+                worker = self._borrow()
+                outcome = worker.do(task, lambda e, t=task: news.put(("event", t, e)))
+                if outcome.get("busy"):
+                    self._give_back(worker)
+                    time.sleep(_BUSY_WAIT_S)
+                    with take:
+                        todo.append(task)
+                    continue
+                if "died" not in outcome:
+                    self._give_back(worker)
+                news.put(("end", task, outcome))
+
+        for _ in range(min(self.jobs, n_open)):
+            threading.Thread(target=serve, daemon=True).start()
+        while n_open:
+            kind, task, what = news.get()
+            if kind == "end":
+                n_open -= 1
+                yield task, what
+            elif on_event is not None:
+                on_event(task, what)
+
+    def close(self) -> None:
+        """End all workers, at once: what they had not written is not there."""
+        with self._lock:
+            for worker in self._all:
+                worker.kill()
+            self._all.clear()
+            self._idle.clear()
+
+    def _borrow(self) -> _Worker:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            worker = _Worker(self.n_threads, self._logs / f"worker-{len(self._all)}.log")
+            self._all.append(worker)
+            return worker
+
+    def _give_back(self, worker: _Worker) -> None:
+        with self._lock:
+            self._idle.append(worker)
+
+
+class _Worker:
+    """One worker process and the pipe to it."""
+
+    def __init__(self, n_threads: int, log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = log
+        threads = {
+            f"{library}_NUM_THREADS": str(n_threads)
+            for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+        }
+        with log.open("w", encoding="utf-8") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "eegfm_bench.training.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+                bufsize=1,
+                # Its own session: Ctrl-C is for the parent to handle.
+                start_new_session=True,
+                env={**os.environ, **_KEEP_MEMORY, **threads, "PYTHONHASHSEED": "0"},
+            )
+
+    def do(self, task: Task, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
+        """Hand over one task; return its outcome, or why the worker died."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(json.dumps(task) + "\n")
+            stdin.flush()
+            for line in stdout:
+                event = json.loads(line)
+                if event["event"] == "end":
+                    outcome: Outcome = event["outcome"]
+                    return outcome
+                on_event(event)
+        except (OSError, ValueError):
+            pass
+        return {"died": self._epitaph()}
+
+    def kill(self) -> None:
+        """End the process now."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    def _epitaph(self) -> str:
+        code = self._process.wait()
+        how = f"exit status {code}"
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = ": the system was out of memory?" if name == "SIGKILL" else ""
+            how = f"signal {name}{hint}"
+        try:
+            lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            lines = []
+        said = [line for line in lines if line.strip()][-1:]
+        return f"the worker process ended by {how}" + (
+            f"; its last words: {said[0][:300]}" if said else ""
+        )

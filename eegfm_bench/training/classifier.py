@@ -1,0 +1,179 @@
+"""The one LightningModule for every model: loss, schedule, and the best epoch.
+
+From: a built model and a TrainingRecipe. To: the state with the highest
+validation score. Knows no model's and no dataset's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eegfm_bench.batches import Batch
+from eegfm_bench.errors import RunFailed, SpecError
+from eegfm_bench.runs.spec import TrainingRecipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torchmetrics import Metric
+
+EpochEnd = Callable[[int, float], None]
+
+
+class LitClassifier(L.LightningModule):
+    """Train a model on cross-entropy; remember its best validated state.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Logits (B, K) from windows (B, C, T) in µV.
+    recipe : TrainingRecipe
+        Everything about training that changes numbers.
+    class_counts : array (K,)
+        Windows per class in the training part, for balanced weights.
+    n_steps : int
+        Optimiser steps in all, for the schedule.
+    on_epoch : function of (epoch from 1, validation score), optional
+        Told after every epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: TrainingRecipe,
+        *,
+        class_counts: NDArray[np.int64],
+        n_steps: int,
+        on_epoch: EpochEnd | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.n_steps = n_steps
+        self.best_epoch = 0
+        self.best_score = -float("inf")
+        self.best_state: dict[str, Tensor] = {}
+        self.best_val_scores: NDArray[np.float64] = np.empty((0, 0))
+        self._on_epoch = on_epoch
+        self._val_score = _validation_score(recipe.select, len(class_counts))
+        self._val_seen: list[tuple[Tensor, Tensor]] = []
+        self.register_buffer(
+            "class_weights", _class_weights(recipe, class_counts), persistent=False
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, K) of windows (B, C, T) in µV."""
+        return self.model(x)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the loss of one batch."""
+        loss = F.cross_entropy(
+            self(batch.x).float(),
+            batch.y,
+            weight=self.class_weights,
+            label_smoothing=self.recipe.label_smoothing,
+        )
+        if not torch.isfinite(loss):
+            raise RunFailed(
+                f"The training loss became {loss.item()} in epoch "
+                f"{self.current_epoch + 1}. Lower the learning rate "
+                f"({self.recipe.lr:g}), or clip gradients (--set clip=1)."
+            )
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Keep one batch's probabilities for the score of the whole part."""
+        scores_BK = self(batch.x).double().softmax(dim=-1)
+        self._val_seen.append((scores_BK.cpu(), batch.y.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the whole validation part; keep the state if it is the best."""
+        scores_NK = torch.cat([s for s, _ in self._val_seen])
+        labels = torch.cat([y for _, y in self._val_seen])
+        self._val_seen.clear()
+        epoch = self.current_epoch + 1
+        value = (
+            float(epoch)
+            if self._val_score is None
+            else float(self._val_score(scores_NK, labels))
+        )
+        if not np.isfinite(value):
+            raise RunFailed(
+                f"The validation score '{self.recipe.select}' is {value} in epoch "
+                f"{epoch}: the model diverged. Lower the learning rate."
+            )
+        if value > self.best_score:  # of equal epochs the earliest is kept
+            self.best_score, self.best_epoch = value, epoch
+            self.best_state = {
+                key: tensor.detach().clone()
+                for key, tensor in self.model.state_dict().items()
+            }
+            self.best_val_scores = scores_NK.numpy()
+        if self._on_epoch is not None:
+            self._on_epoch(epoch, value)
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW with the recipe's schedule, stepped per batch."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
+        )
+        if self.recipe.schedule == "constant":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, T_max=self.n_steps, eta_min=min(1e-6, self.recipe.lr)
+        )
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def _class_weights(
+    recipe: TrainingRecipe, class_counts: NDArray[np.int64]
+) -> Tensor | None:
+    if recipe.class_weights == "none":
+        return None
+    seen = np.maximum(class_counts, 1)
+    weights = class_counts.sum() / (np.count_nonzero(class_counts) * seen)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def _validation_score(
+    select: str, n_classes: int
+) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return torchmetrics' version of a score, or None for the last epoch."""
+    from torchmetrics.classification import (
+        BinaryAUROC,
+        MulticlassCohenKappa,
+        MulticlassRecall,
+    )
+
+    if select == "last":
+        return None
+    if select == "auroc" and n_classes != 2:
+        raise SpecError(
+            f"'auroc' chooses among epochs for two classes; there are {n_classes}. "
+            f"Use --set select=cohen_kappa."
+        )
+    metric: Metric = {
+        "auroc": lambda: BinaryAUROC(thresholds=None, validate_args=False),
+        "cohen_kappa": lambda: MulticlassCohenKappa(n_classes),
+        "balanced_accuracy": lambda: MulticlassRecall(n_classes, average="macro"),
+    }[select]()
+
+    def value(scores_NK: Tensor, labels: Tensor) -> Tensor:
+        metric.reset()
+        if select == "auroc":
+            # Ranks of the log odds: probabilities near 1 would tie.
+            odds = scores_NK.clamp_min(torch.finfo(torch.float64).tiny).log()
+            ranks = torch.unique(odds[:, 1] - odds[:, 0], return_inverse=True)[1]
+            metric.update(ranks.double() / ranks.numel(), labels)
+        else:
+            metric.update(scores_NK, labels)
+        return metric.compute()
+
+    return value

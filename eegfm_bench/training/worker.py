@@ -1,0 +1,203 @@
+"""A long-lived process that prepares and fits what it is told, one by one.
+
+From: tasks, one JSON document a line on standard input. To: events, one a line
+on standard output. Imports are paid once; a task that fails is answered with
+its reason; when the parent goes, however it goes, so does the worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eegfm_bench.errors import BenchError
+from eegfm_bench.runs.record import Failure, RunRecord
+from eegfm_bench.runs.spec import RunSpec
+from eegfm_bench.runs.store import ResultStore
+
+Event = dict[str, Any]
+Send = Callable[[Event], None]
+
+
+def handle(task: Event, send: Send) -> Event:
+    """Do one task; return its outcome, with ``error`` where there is none.
+
+    ``send`` takes progress events on the way.
+    """
+    try:
+        return _TASKS[task["task"]](task, send)
+    except BenchError as error:
+        return {
+            "error": str(error),
+            "kind": type(error).__name__,
+            "exit_status": error.exit_status,
+        }
+
+
+def describe(task: Event, send: Send) -> Event:
+    """Say what the parent must know of models to write specs, without torch."""
+    import torch
+
+    from eegfm_bench.models._spec import find_model
+
+    models = {}
+    for name in task["models"]:
+        known = find_model(name)
+        models[name] = {
+            "title": known.title,
+            "version": known.version,
+            "trained_by": known.trained_by,
+            "rate_hz": known.rate_hz,
+            "options": dict(known.options),
+            "is_seeded": known.is_seeded,
+            "recipes": {
+                scale: recipe.model_dump(mode="json")
+                for scale, recipe in known.recipes.items()
+            },
+        }
+    return {"models": models, "has_cuda": torch.cuda.is_available()}
+
+
+def prepare_windows(task: Event, send: Send) -> Event:
+    """Prepare one dataset; say what is in its store."""
+    from eegfm_bench.datasets._prepare import dataset_ref, prepare
+
+    store = prepare(
+        task["dataset"],
+        data=task["data"],
+        allow_partial=task["allow_partial"],
+        rate_hz=task["rate_hz"],
+        progress=lambda done, of: send({"event": "prepare", "done": done, "of": of}),
+    )
+    return {
+        "store": str(store.path),
+        "ref": dataset_ref(store).model_dump(mode="json"),
+        "manifest": store.manifest,
+        "counts": store.counts(),
+    }
+
+
+def fit_one(task: Event, send: Send) -> Event:
+    """Answer one spec and write its record, unless another process holds it."""
+    spec = RunSpec.model_validate(task["spec"])
+    results = ResultStore(task["runs"])
+    with results.claim(spec.run_id) as is_ours:
+        if not is_ours:
+            return {"busy": True}
+        known = results.get(spec.run_id)
+        is_wanted = task.get("force") or known is None or not known.is_done
+        if not is_wanted and known is not None:
+            return {"run_id": known.run_id, "failure": None}
+        return _fit(task, spec, results, send)
+
+
+def _fit(task: Event, spec: RunSpec, results: ResultStore, send: Send) -> Event:
+    from eegfm_bench.training.fit import fit
+    from eegfm_bench.windows.store import WindowStore
+
+    def on_epoch(epoch: int, value: float) -> None:
+        send({"event": "epoch", "epoch": epoch, "val": value})
+
+    try:
+        record, predictions = fit(
+            spec, WindowStore(Path(task["store"])), device=task["device"],
+            on_epoch=on_epoch,
+        )
+    except Exception as error:  # whatever a model does wrong costs this cell alone
+        failure = Failure(
+            kind=type(error).__name__,
+            message=str(error) or type(error).__name__,
+            traceback="" if isinstance(error, BenchError) else traceback.format_exc(),
+        )
+        results.put(RunRecord.failed(spec, failure))
+        return {"run_id": spec.run_id, "failure": failure.model_dump()}
+    results.put(
+        record,
+        lambda folder: predictions.to_parquet(
+            folder / "predictions.parquet", index=False
+        ),
+    )
+    return {"run_id": spec.run_id, "failure": None}
+
+
+def estimate(task: Event, send: Send) -> Event:
+    """Time two training steps of a spec; return seconds for the whole cell."""
+    import numpy as np
+    import torch
+    from torch.nn import functional as F
+
+    from eegfm_bench.models._spec import find_model
+    from eegfm_bench.training.fit import input_shape
+    from eegfm_bench.windows.store import WindowStore
+
+    spec = RunSpec.model_validate(task["spec"])
+    recipe = spec.recipe
+    if recipe.kind != "gradient":
+        return {"seconds": 1.0}
+    store = WindowStore(Path(task["store"]))
+    device = task["device"]
+    model = find_model(spec.model).build(
+        input_shape(store), scale=spec.scale, options=spec.options
+    ).to(device)
+    rows = store.rows("train")[: recipe.batch_size]
+    x = torch.from_numpy(np.array(store.x[rows])).to(device)
+    y = torch.from_numpy(store.index["label"].to_numpy(np.int64)[rows]).to(device)
+    times = []
+    for _ in range(3):  # the first is a warm-up
+        started = time.perf_counter()
+        with torch.autocast(device, torch.bfloat16, recipe.precision == "bf16"):
+            loss = F.cross_entropy(model(x).float(), y)
+        loss.backward()
+        loss.item()
+        times.append(time.perf_counter() - started)
+    counts = store.counts()
+    per_window_s = min(times[1:]) / len(rows)
+    # An evaluated window costs about a third of a trained one.
+    trained = recipe.epochs * (counts["train"] + counts["val"] / 3)
+    return {"seconds": per_window_s * (trained + counts["test"] / 3)}
+
+
+_TASKS: dict[str, Callable[[Event, Send], Event]] = {
+    "describe": describe,
+    "prepare": prepare_windows,
+    "fit": fit_one,
+    "estimate": estimate,
+}
+
+
+def main() -> None:
+    """Serve tasks until standard input ends."""
+    # What libraries print must not reach the parent's line protocol.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    todo: queue.Queue[Event] = queue.Queue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            todo.put(json.loads(line))
+        os._exit(0)  # the parent has gone; nobody waits for this answer
+
+    threading.Thread(target=listen, daemon=True).start()
+
+    def send(event: Event) -> None:
+        out.write(json.dumps(event) + "\n")
+        out.flush()
+
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    while True:
+        task = todo.get()
+        send({"event": "end", "outcome": handle(task, send)})
+
+
+if __name__ == "__main__":
+    main()
