@@ -1,0 +1,57 @@
+# The only door to tools. `make table1` and `make test` set themselves up.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/eegfm-bench
+READY := $(VENV)/.ready
+# PyTorch's public CPU index saves 5 GB of CUDA packages on Linux without a GPU:
+#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+DATA ?=
+SEEDS ?=
+JOBS ?=
+OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
+
+.PHONY: help setup table1 tables test check fix gate golden test-faults speed
+
+help:  ## this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/ —/'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; this is {v[0]}.{v[1]}. Choose one with make PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+setup: $(READY)  ## the environment alone, in .venv
+
+table1: $(READY)  ## the first table; simulated unless DATA= is given (SEEDS=, JOBS=)
+	$(RUN) sweep table1 $(OPTIONS)
+
+tables: table1  ## every table there is
+
+test: $(READY)  ## the tests, under five minutes
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## what CI runs: format, lint, types, import contracts, tests, gate
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	$(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/codespell
+	$(MAKE) --no-print-directory test gate
+
+fix: $(READY)  ## format and sort
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+gate: $(READY)  ## metric deltas of the smoke suite against its reference rows
+	$(RUN) gate smoke --against results/smoke/reference.csv
+
+golden: $(READY)  ## remake golden files (their own commit, with a changelog line)
+	$(BIN)/python tests/golden/remake.py
+
+test-faults: $(READY)  ## kills, full disks and other violence
+	$(BIN)/python -m pytest -m faults
+
+speed: $(READY)  ## whole runs against a plain loop, side by side
+	$(BIN)/python benchmarks/speed/run.py
