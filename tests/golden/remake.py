@@ -1,0 +1,37 @@
+"""Remake the golden files. Their change gets a commit and a changelog line.
+
+Run it as ``make golden``; look at the diff before committing it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def run_ids() -> None:
+    """Write the ids of the specs that ``tests/unit/test_runs.py`` pins."""
+    sys.path.insert(0, str(HERE.parent / "unit"))
+    import test_runs
+
+    ids = {key: [s.run_id, s.cell_id] for key, s in test_runs.specs().items()}
+    (HERE / "run_ids.json").write_text(json.dumps(ids, indent=1) + "\n")
+
+
+def smoke_reference() -> None:
+    """Write the reference rows of the smoke suite, by running it."""
+    reference = HERE.parents[1] / "results" / "smoke" / "reference.csv"
+    subprocess.run(
+        ["eegfm-bench", "gate", "smoke", "--against", str(reference), "--update"],
+        check=True,
+        env={**__import__("os").environ, "PATH": str(Path(sys.executable).parent)},
+    )
+
+
+if __name__ == "__main__":
+    run_ids()
+    smoke_reference()

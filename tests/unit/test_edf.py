@@ -1,0 +1,169 @@
+"""EDF files are judged whole by their header, then read in µV."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import edfio
+import numpy as np
+import pytest
+
+from eegfm_bench.datasets import eyes
+from eegfm_bench.datasets._prepare import prepare
+from eegfm_bench.errors import SignalError
+from eegfm_bench.recordings.edf import read_edf, read_header
+
+
+def write(path: Path, *, unit: str = "uV", labels: tuple[str, ...] = ("C3", "C4")) -> None:
+    x = np.random.default_rng(1).normal(0, 0.3, (len(labels), 400))
+    signals = [
+        edfio.EdfSignal(
+            row, 100, label=label, physical_dimension=unit, physical_range=(-2, 2)
+        )
+        for row, label in zip(x, labels, strict=True)
+    ]
+    edfio.Edf(signals, annotations=[edfio.EdfAnnotation(1.0, 2.0, "T1")]).write(path)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("uV", 1), ("mV", 1e3), ("nV", 1e-3)])
+def test_units_become_microvolts(tmp_path: Path, unit: str, factor: float) -> None:
+    write(tmp_path / "a.edf", unit="uV")
+    write(tmp_path / "b.edf", unit=unit)
+    reference = read_edf(tmp_path / "a.edf").x
+    if unit == "nV":
+        with pytest.raises(SignalError, match="median standard deviation"):
+            read_edf(tmp_path / "b.edf")
+    else:
+        np.testing.assert_allclose(read_edf(tmp_path / "b.edf").x, reference * factor)
+
+
+def test_one_volt_is_a_million_microvolts(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).normal(0, 50e-6, (1, 400))
+    signal = edfio.EdfSignal(
+        x[0], 100, label="Cz", physical_dimension="V", physical_range=(-0.001, 0.001)
+    )
+    edfio.Edf([signal]).write(tmp_path / "v.edf")
+    np.testing.assert_allclose(read_edf(tmp_path / "v.edf").x, x * 1e6, atol=0.02)
+
+
+def test_events_and_names_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.edf", labels=("EEG FP1-REF", "Fc5."))
+    recording = read_edf(tmp_path / "a.edf")
+    assert recording.channels == ("Fp1", "FC5")
+    assert [(e.onset_s, e.duration_s, e.code) for e in recording.events] == [(1, 2, "T1")]
+    assert recording.duration_s == read_header(tmp_path / "a.edf").duration_s == 4.0
+
+
+def test_a_second_channel_of_the_same_name_is_kept_apart(tmp_path: Path) -> None:
+    write(tmp_path / "a.edf", labels=("T8-P8", "T8-P8"))
+    assert read_edf(tmp_path / "a.edf").channels == ("T8-P8", "T8-P8#2")
+
+
+def test_a_file_without_volts_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.edf", unit="degC")
+    with pytest.raises(SignalError, match="no signal is in volts.*'degC'"):
+        read_edf(tmp_path / "a.edf")
+
+
+@pytest.mark.parametrize("keep", [0, 3, 255, 256, 500, 1024, 2000])
+def test_every_truncation_is_refused_by_name(tmp_path: Path, keep: int) -> None:
+    write(tmp_path / "whole.edf")
+    content = (tmp_path / "whole.edf").read_bytes()
+    assert len(content) > keep
+    (tmp_path / "cut.edf").write_bytes(content[:keep])
+    with pytest.raises(SignalError, match=r"cut\.edf"):
+        read_edf(tmp_path / "cut.edf")
+
+
+def test_bytes_beyond_the_promise_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.edf")
+    with (tmp_path / "a.edf").open("ab") as file:
+        file.write(b"\0" * 10)
+    with pytest.raises(SignalError, match="too long"):
+        read_edf(tmp_path / "a.edf")
+
+
+# What the folder of damaged files says of each.
+REFUSED = {
+    "S001R04_truncated_60pct.edf": "125 records = 2,596,896 bytes.*1,558,137.*cut short",
+    "S001R04_header_only.edf": "header only, no samples",
+    "S001R04_20s_crlf_damaged.edf": "text-mode transfer.*1,696 too many.*binary mode",
+    "S001R04_zero_bytes.edf": "the file is empty",
+    "text_file_named.edf": "not an EDF file",
+    "S001R04_20s_channels_C3_Cz_C4_renamed.edf": (
+        "C3, Cz, C4 are missing; the file has instead X036, X129, X104"
+    ),
+}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", REFUSED)
+def test_damaged_files_are_refused_with_their_reason(corrupt: Path, name: str) -> None:
+    with pytest.raises(SignalError, match=REFUSED[name]) as caught:
+        read_edf(corrupt / name).pick(eyes.CHANNELS)
+    assert name in str(caught.value)
+
+
+@pytest.mark.data
+def test_every_damaged_file_is_under_test(corrupt: Path) -> None:
+    fine = {"S001R04_20s_intact_control.edf", "S001R04_20s_flat_channel_C3.edf"}
+    assert {file.name for file in corrupt.glob("*.edf")} == fine | set(REFUSED)
+
+
+@pytest.mark.data
+def test_the_intact_control_loads_without_a_warning(corrupt: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recording = read_edf(corrupt / "S001R04_20s_intact_control.edf")
+    assert recording.pick(eyes.CHANNELS).x.shape == (64, 3200)
+    assert recording.flat_channels == ()
+
+
+def _eyes_with(root: Path, corrupt: Path, name: str) -> Path:
+    folder = root / "eegmmidb" / "S001"
+    folder.mkdir(parents=True)
+    shutil.copy(corrupt / name, folder / "S001R01.edf")
+    shutil.copy(corrupt / "S001R04_20s_intact_control.edf", folder / "S001R02.edf")
+    return root
+
+
+@pytest.mark.data
+def test_a_flat_channel_is_counted_and_stays_finite(
+    tmp_path: Path, corrupt: Path
+) -> None:
+    root = _eyes_with(tmp_path, corrupt, "S001R04_20s_flat_channel_C3.edf")
+    store = prepare("eyes", data=root, allow_partial=True)
+    assert store.manifest["flat_channels"] == {"S001R01": ["C3"]}
+    assert store.counts() == {"train": 10, "val": 0, "test": 0}
+    assert np.isfinite(store.x).all()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_damaged_file_is_an_error_even_in_a_partial_set(
+    tmp_path: Path, corrupt: Path, name: str
+) -> None:
+    root = _eyes_with(tmp_path, corrupt, name)
+    with pytest.raises(SignalError, match=r"S001R01\.edf"):
+        prepare("eyes", data=root, allow_partial=True)
+
+
+@pytest.mark.data
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "name",
+    ["eegmat/Subject00_1.edf", "eegmmidb/S001/S001R04.edf", "eegmmidb/S014/S014R01.edf"],
+)
+def test_signals_equal_those_mne_reads(data_root: Path, name: str) -> None:
+    import mne
+
+    raw = mne.io.read_raw_edf(data_root / name, preload=True, verbose="ERROR")
+    ours = read_edf(data_root / name)
+    rows = [i for i, label in enumerate(raw.ch_names) if "ECG" not in label]
+    np.testing.assert_allclose(
+        ours.x[rows], raw.get_data()[rows] * 1e6, rtol=0, atol=1e-9
+    )
+    assert ours.rate_hz == raw.info["sfreq"]
+    assert [e.code for e in ours.events] == list(raw.annotations.description)
