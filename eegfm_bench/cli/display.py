@@ -157,8 +157,8 @@ class Display(Watcher):
             lines.append(counts)
             lines.append(ProgressBar(total=self._known, completed=done, width=60))
             for spec, began, epoch in list(self._running.values()):
-                of = getattr(spec.recipe, "epochs", None)
-                where = f", epoch {epoch} of {of}" if of else ""
+                n_epochs = getattr(spec.recipe, "epochs", None)
+                where = f", epoch {epoch} of {n_epochs}" if n_epochs else ""
                 seconds = time.monotonic() - began
                 lines.append(
                     Text(

@@ -51,7 +51,9 @@ def _finding(topic: str, verdict: str, text: str) -> Finding:
 
 
 def _software() -> list[Finding]:
-    found = [_finding("python", "ok", f"{platform.python_version()} ({sys.executable})")]
+    found = [
+        _finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
+    ]
     tested = _tested_versions()
     for name in _NEEDED:
         try:
@@ -84,8 +86,9 @@ def _tested_versions() -> dict[str, str]:
 def _imports() -> Finding:
     """Import what models need, in a process of its own: it takes seconds."""
     code = (
-        "from eegfm_bench.models._torchaudio import ensure_torchaudio_imports as e; e();"
-        "import torch, lightning, torchmetrics, warnings; warnings.simplefilter('ignore');"
+        "from eegfm_bench.models._torchaudio import ensure_torchaudio_imports;"
+        "ensure_torchaudio_imports(); import torch, lightning, torchmetrics;"
+        "import warnings; warnings.simplefilter('ignore');"
         "import braindecode.models;"
         "print('GPU: ' + torch.cuda.get_device_name() if torch.cuda.is_available() else"
         " 'no GPU: runs on the CPU')"
@@ -136,10 +139,12 @@ def _dataset(name: str, root: Path) -> Finding:
     except BenchError as error:
         return _finding(name, "note", f"missing: {error}")
     absent = spec.absent(sources)
-    n_subjects = len(spec.split.subjects)
-    text = f"{len(sources)} recordings, {n_subjects - len(absent)} of {n_subjects} subjects"
+    n = len(spec.split.subjects)
+    text = f"{len(sources)} recordings, {n - len(absent)} of {n} subjects"
     if not absent:
         return _finding(name, "ok", f"{text}: complete")
     return _finding(
-        name, "note", f"{text}: partial (needs --allow-partial); absent: {listed(absent)}"
+        name,
+        "note",
+        f"{text}: partial (needs --allow-partial); absent: {listed(absent)}",
     )

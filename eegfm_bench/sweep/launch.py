@@ -97,7 +97,11 @@ class WorkerPool:
                         return
                     task = todo.popleft()
                 worker = self._borrow()
-                outcome = worker.do(task, lambda e, t=task: news.put(("event", t, e)))
+
+                def report(event: dict[str, Any], task: Task = task) -> None:
+                    news.put(("event", task, event))
+
+                outcome = worker.do(task, report)
                 if outcome.get("busy"):
                     self._give_back(worker)
                     time.sleep(_BUSY_WAIT_S)
@@ -130,7 +134,9 @@ class WorkerPool:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-            worker = _Worker(self.n_threads, self._logs / f"worker-{len(self._all)}.log")
+            worker = _Worker(
+                self.n_threads, self._logs / f"worker-{len(self._all)}.log"
+            )
             self._all.append(worker)
             return worker
 

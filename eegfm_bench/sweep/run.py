@@ -16,7 +16,13 @@ from typing import Any, Protocol
 from eegfm_bench import errors
 from eegfm_bench.datasets._places import data_root
 from eegfm_bench.datasets._spec import find_dataset
-from eegfm_bench.errors import BenchError, DataMissing, SpecError, UnknownName
+from eegfm_bench.errors import (
+    BenchError,
+    DataMissing,
+    SpecError,
+    StoreError,
+    UnknownName,
+)
 from eegfm_bench.runs.record import Failure, RunRecord
 from eegfm_bench.runs.spec import (
     ClosedFormRecipe,
@@ -30,7 +36,7 @@ from eegfm_bench.runs.store import ResultStore
 from eegfm_bench.sweep.launch import OnEvent, Outcome, Task, WorkerPool
 from eegfm_bench.sweep.suite import Cell
 
-_RECIPE_KINDS = {
+_RECIPE_KINDS: dict[str, Any] = {
     "gradient": TrainingRecipe,
     "closed_form": ClosedFormRecipe,
     "prior": NoRecipe,
@@ -81,10 +87,9 @@ class Sweep:
     """What was asked and what came of it."""
 
     specs: list[RunSpec] = field(default_factory=list)
-    missing: dict[tuple[str, str], str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
-    titles: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     n_ran: int = 0
 
     def records(self, runs: Path) -> list[RunRecord]:
@@ -98,19 +103,19 @@ class Watcher:
     """Is told how a sweep goes; does nothing with it. A display overrides."""
 
     def preparing(self, dataset: str, done: int, of: int) -> None:
-        """One more recording of a dataset is cut."""
+        """Take note that one more recording of a dataset is cut."""
 
     def planned(self, specs: list[RunSpec], todo: list[RunSpec]) -> None:
-        """The questions are known, and which of them are still open."""
+        """Take note of all questions, and of those still open."""
 
     def started(self, spec: RunSpec) -> None:
-        """A worker took this spec."""
+        """Take note that a worker took this spec."""
 
     def epoch(self, spec: RunSpec, epoch: int, value: float) -> None:
-        """An epoch of this spec ended with this validation score."""
+        """Take note of an epoch's validation score."""
 
     def ended(self, spec: RunSpec, failure: str | None) -> None:
-        """A spec has its record; ``failure`` says why it has no scores."""
+        """Take note of a record; ``failure`` says why it has no scores."""
 
 
 def run(
@@ -169,11 +174,6 @@ def run(
     given = dict(settings or {})
     if epochs is not None:
         given["epochs"] = epochs
-    cells = [
-        Cell(model=m, dataset=d, scale=_scale(scale), settings=tuple(given.items()))
-        for d in datasets
-        for m in models
-    ]
     options = Options(
         data=None if data is None else str(data),
         allow_partial=allow_partial,
@@ -184,7 +184,35 @@ def run(
         force=force,
     )
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    cells = cells_of(models, datasets, scale, given)
     return sweep(cells, numbers, options).records(options.runs)
+
+
+def cells_of(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    scale: str,
+    settings: Mapping[str, Any],
+) -> list[Cell]:
+    """Return every model on every dataset, dataset by dataset.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such scale.
+    """
+    if scale not in ("paper", "small"):
+        raise UnknownName.among("scale", scale, ("paper", "small"))
+    return [
+        Cell(
+            model=model,
+            dataset=dataset,
+            scale="small" if scale == "small" else "paper",
+            settings=tuple(settings.items()),
+        )
+        for dataset in datasets
+        for model in models
+    ]
 
 
 def sweep(
@@ -212,7 +240,10 @@ def sweep(
     root = data_root(options.data)
     if root is not None:
         for name, dataset in known.items():
-            _note_missing(result, cells, name, options, lambda d=dataset: d.find(root))
+            try:
+                dataset.find(root)
+            except DataMissing as error:
+                _note_or_raise(error, result, name, options)
     launcher = options.launcher or _pool(options, options.device)
     try:
         about = _only(launcher, {"task": "describe", "models": _models(cells)})
@@ -221,7 +252,6 @@ def sweep(
             launcher.close()
             launcher = _pool(options, device)
         described = about["models"]
-        result.titles = {name: m["title"] for name, m in described.items()}
         _refuse_unknown_settings(cells, described)
         prepared = _prepare(launcher, cells, described, options, result, watcher)
         for seed in seeds:
@@ -286,7 +316,7 @@ def make_spec(
             value = _like(described["options"][key], value, key, cell.model)
             if value != described["options"][key]:
                 options[key] = value
-    return checked(
+    spec: RunSpec = checked(
         RunSpec,
         {
             "dataset": DatasetRef.model_validate(prepared["ref"]),
@@ -300,41 +330,48 @@ def make_spec(
         },
         what=f"the run of {cell.model} on {cell.dataset}",
     )
+    return spec
+
+
+def recall_suite(runs: Path, name: str) -> Sweep | None:
+    """Return the questions last asked for a suite in this folder, or None.
+
+    Raises
+    ------
+    StoreError
+        If the note is damaged.
+    """
+    file = runs / ".sweeps" / f"{name}.json"
+    try:
+        note = json.loads(file.read_text(encoding="utf-8"))
+        return Sweep(
+            specs=[RunSpec.model_validate(spec) for spec in note["specs"]],
+            missing=note["missing"],
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError) as error:
+        raise StoreError(
+            f"The note {file} is damaged ({error}). Delete it and sweep again."
+        ) from error
 
 
 def _remember_suite(runs: Path, name: str, result: Sweep) -> None:
-    """Note which runs answer a suite, for its table to find them."""
+    """Note which questions a suite asked, for its table to find them."""
     folder = runs / ".sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     note = {
-        "run_ids": [spec.run_id for spec in result.specs],
-        "missing": [[m, d, why] for (m, d), why in result.missing.items()],
-        "titles": result.titles,
+        "specs": [spec.model_dump(mode="json") for spec in result.specs],
+        "missing": result.missing,
     }
     new = folder / f".{name}-{os.getpid()}.json"
-    new.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    new.write_text(json.dumps(note) + "\n", encoding="utf-8")
     new.replace(folder / f"{name}.json")
-
-
-def recall_suite(runs: Path, name: str) -> dict[str, Any] | None:
-    """Return what a sweep noted, or None."""
-    try:
-        text = (runs / ".sweeps" / f"{name}.json").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    note: dict[str, Any] = json.loads(text)
-    return note
 
 
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-
-
-def _scale(scale: str) -> Any:
-    if scale not in ("paper", "small"):
-        raise UnknownName.among("scale", scale, ("paper", "small"))
-    return scale
 
 
 def _models(cells: Sequence[Cell]) -> list[str]:
@@ -380,22 +417,18 @@ def _raise_refusal(outcome: Outcome) -> None:
         raise kind(outcome["error"])
 
 
-def _note_missing(
+def _note_or_raise(
+    error: BenchError,
     result: Sweep,
-    cells: Sequence[Cell],
     dataset: str,
     options: Options,
-    attempt: Callable[[], Any],
 ) -> None:
-    """Attempt something with a dataset; where a suite may go on, note the refusal."""
-    try:
-        attempt()
-    except DataMissing as error:
-        if options.suite is None:
-            raise
-        for cell in cells:
-            if cell.dataset == dataset:
-                result.missing[cell.model, dataset] = str(error)
+    """In a suite, a dataset that cannot be had costs its own cells alone."""
+    if options.suite is None:
+        raise error
+    result.missing[dataset] = str(error)
+    if not isinstance(error, DataMissing):
+        result.damaged.append(dataset)
 
 
 def _prepare(
@@ -410,7 +443,7 @@ def _prepare(
     wanted = dict.fromkeys(
         (cell.dataset, described[cell.model]["rate_hz"])
         for cell in cells
-        if (cell.model, cell.dataset) not in result.missing
+        if cell.dataset not in result.missing
     )
     tasks = [
         {
@@ -429,31 +462,24 @@ def _prepare(
     prepared: dict[tuple[str, float | None], Outcome] = {}
     for task, outcome in launcher.each(tasks, on_event):
         dataset = task["dataset"]
-        if "error" in outcome or "died" in outcome:
-            _note_missing(
-                result, cells, dataset, options, lambda o=outcome: _raise_refusal(o)
-            )
-            continue
-        empty = [part for part, n in outcome["counts"].items() if n == 0]
-        if empty:
-            _note_missing(
-                result,
-                cells,
-                dataset,
-                options,
-                lambda d=dataset, e=empty, o=outcome: _refuse_empty(d, e, o),
-            )
+        try:
+            _raise_refusal(outcome)
+            _refuse_empty_parts(dataset, outcome["counts"])
+        except BenchError as error:
+            _note_or_raise(error, result, dataset, options)
             continue
         prepared[dataset, task["rate_hz"]] = outcome
         result.manifests[dataset] = outcome["manifest"]
     return prepared
 
 
-def _refuse_empty(dataset: str, parts: list[str], outcome: Outcome) -> None:
-    raise DataMissing(
-        f"{dataset} has no windows in its {' and '.join(parts)} part, so nothing can "
-        f"be run: {outcome['counts']}. Add subjects of that part to the data root."
-    )
+def _refuse_empty_parts(dataset: str, counts: Mapping[str, int]) -> None:
+    empty = [part for part, n in counts.items() if n == 0]
+    if empty:
+        raise DataMissing(
+            f"{dataset} has no windows in its {' and '.join(empty)} part, so nothing "
+            f"can be run: {dict(counts)}. Add subjects of that part to the data root."
+        )
 
 
 def _refuse_unknown_settings(
@@ -512,7 +538,10 @@ def _ask_if_long(
 ) -> None:
     """Measure a step of each kind of cell when the sweep may take over an hour."""
     jobs = getattr(launcher, "jobs", 1)
-    counts = {p["ref"]["fingerprint"] + p["ref"]["name"]: p["counts"] for p in prepared.values()}
+    counts = {
+        p["ref"]["fingerprint"] + p["ref"]["name"]: p["counts"]
+        for p in prepared.values()
+    }
     passes = 0
     for spec in todo:
         if isinstance(spec.recipe, TrainingRecipe):
@@ -539,9 +568,7 @@ def _ask_if_long(
 def _run(
     launcher: Launcher, tasks: list[Task], store: ResultStore, watcher: Watcher
 ) -> None:
-    for task, outcome in launcher.each(
-        tasks, lambda t, e: _tell(watcher, t, e)
-    ):
+    for task, outcome in launcher.each(tasks, lambda t, e: _tell(watcher, t, e)):
         spec = RunSpec.model_validate(task["spec"])
         failure = outcome.get("failure")
         if "died" in outcome or "error" in outcome:
@@ -558,5 +585,3 @@ def _tell(watcher: Watcher, task: Task, event: dict[str, Any]) -> None:
         watcher.epoch(spec, event["epoch"], event["val"])
     else:
         watcher.started(spec)
-
-

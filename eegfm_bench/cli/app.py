@@ -1,0 +1,363 @@
+"""The verbs. Each imports what it needs when it runs, so ``--help`` is instant.
+
+From: ``eegfm-bench VERB …``. To: standard output (tables, or one JSON document
+with ``--json``); progress and messages go to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from eegfm_bench.cli import show, words
+
+EPILOG = (
+    "Exit status: 0 all done, 1 a cell failed or a check did not hold, "
+    "2 bad usage or missing data, 130 interrupted."
+)
+app = typer.Typer(
+    name="eegfm-bench",
+    help="Compare EEG models under one exact protocol per dataset.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="ROOT",
+        help="The data root; else EEGFM_DATA; with neither, simulated recordings.",
+    ),
+]
+Partial = Annotated[
+    bool, typer.Option("--allow-partial", help="Subjects of a protocol may be absent.")
+]
+Runs = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", help="The folder of records.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", min=1, help="Workers; default one a core."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A recipe value or model option; repeatable."
+    ),
+]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")]
+Force = Annotated[bool, typer.Option("--force", help="Run every cell again.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Start what takes over an hour.")]
+
+
+@app.command(epilog=EPILOG)
+def run(
+    model: Annotated[
+        str, typer.Option("--model", metavar="M[,M2]", help="See 'list models'.")
+    ],
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="D[,D2]", help="See 'list datasets'.")
+    ],
+    seeds: Annotated[
+        str, typer.Option(help="A count (5 means 0…4), or a list such as 0,3.")
+    ] = "5",
+    data: Data = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="scratch|finetune|probe|lora",
+            help="Default scratch, with --weights finetune.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="hub|PATH", help="Start from these weights.")
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="paper|small",
+            help="The published configuration, or one that trains in seconds.",
+        ),
+    ] = "paper",
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Instead of the recipe's.")
+    ] = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    runs: Runs = Path(".runs"),
+    allow_partial: Partial = False,
+    retry_failed: Retry = False,
+    force: Force = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Train and test models on datasets over seeds; print mean ± sd (n)."""
+    from eegfm_bench.report.subjects import subject_scores
+    from eegfm_bench.report.table import make_table
+    from eegfm_bench.runs.store import ResultStore
+    from eegfm_bench.sweep.run import Options, cells_of, sweep
+
+    models, datasets = words.names("--model", model), words.names("--dataset", dataset)
+    words.refuse_adaptation(models, adapt, weights)
+    given = words.pairs(settings) | ({} if epochs is None else {"epochs": epochs})
+    options = Options(
+        data=data,
+        allow_partial=allow_partial,
+        device=device,
+        jobs=jobs,
+        runs=runs,
+        retry_failed=retry_failed,
+        force=force,
+        confirm=show.confirm(yes),
+    )
+    cells, numbers = cells_of(models, datasets, scale, given), words.seeds(seeds)
+    result = show.watched(cells, numbers, options, sweep)
+    records = result.records(runs)
+    tables = [make_table(records, specs=result.specs)]
+    if any(record.is_done for record in records):
+        tables.append(subject_scores(ResultStore(runs), records))
+    show.finish(result, records, tables, as_json)
+
+
+@app.command("sweep", epilog=EPILOG)
+def sweep_verb(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A name or a path.")],
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="model=M,dataset=D", help="Some of the cells."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells; run nothing.")
+    ] = False,
+    seeds: Annotated[
+        str | None, typer.Option(help="A count or a list, not the suite's own.")
+    ] = None,
+    data: Data = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    runs: Runs = Path(".runs"),
+    allow_partial: Partial = False,
+    retry_failed: Retry = False,
+    force: Force = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Run a suite; save and print its table. What is done is not run again."""
+    from eegfm_bench.report.render import render
+    from eegfm_bench.sweep.run import Options, sweep
+    from eegfm_bench.sweep.suite import load_suite
+
+    asked = load_suite(suite)
+    cells = words.only(asked.cells(), only, tuple(words.pairs(settings).items()))
+    numbers = words.seeds(seeds) if seeds else list(asked.seeds)
+    if dry_run:
+        show.list_cells(cells, numbers, as_json)
+        return
+    options = Options(
+        data=data,
+        allow_partial=allow_partial,
+        device=device,
+        jobs=jobs,
+        runs=runs,
+        retry_failed=retry_failed,
+        force=force,
+        confirm=show.confirm(yes),
+        suite=asked.name,
+    )
+    saved = runs / "tables" / f"{asked.name}.md"
+
+    def save(rounds: int) -> None:
+        show.write_whole(saved, render(show.suite_table(asked.name, runs), "md"))
+        if rounds < len(numbers):
+            show.stderr().print(f"the table with n = {rounds} stands in {saved}")
+
+    result = show.watched(cells, numbers, options, sweep, on_round=save)
+    save(len(numbers))
+    show.stderr().print(f"saved to {saved}", markup=False)
+    records = result.records(runs)
+    show.finish(result, records, [show.suite_table(asked.name, runs)], as_json)
+
+
+@app.command(epilog=EPILOG)
+def prepare(
+    datasets: Annotated[str, typer.Argument(metavar="D[,D2]")],
+    data: Data = None,
+    allow_partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Cut windows and keep them on disk; say what was dropped, flat or absent."""
+    from eegfm_bench.datasets._prepare import prepare as prepare_windows
+
+    names = words.names("the datasets", datasets)
+    show.say_source(data)
+    found = []
+    for name in names:
+        store = prepare_windows(name, data=data, allow_partial=allow_partial)
+        found.append({**store.manifest, "path": str(store.path)})
+    if as_json:
+        show.print_json(found)
+        return
+    for manifest in found:
+        typer.echo("\n".join(show.about_windows(manifest)))
+        typer.echo(f"  in {manifest['path']}")
+
+
+@app.command(epilog=EPILOG)
+def table(
+    which: Annotated[
+        str, typer.Argument(metavar="N|SUITE", help="A table's number, or a suite.")
+    ],
+    how: Annotated[
+        str | None, typer.Option("--format", metavar="md|latex|csv|html|json")
+    ] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            metavar="measured|published|both",
+            help="This folder's runs, or the papers' numbers.",
+        ),
+    ] = "measured",
+    runs: Runs = Path(".runs"),
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it there instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a table: mean ± sd over seeds, with everything that qualifies it."""
+    from eegfm_bench.errors import UnknownName
+    from eegfm_bench.report.render import render
+
+    if source not in ("measured", "published", "both"):
+        raise UnknownName.among("source", source, ("measured", "published", "both"))
+    shown = show.table_of(which, source, runs)
+    how = "json" if as_json else how
+    if out is not None:
+        show.write_whole(out, render(shown, how or words.format_of(out)))
+        show.stderr().print(f"saved to {out}", markup=False)
+    elif how is not None:
+        typer.echo(render(shown, how))
+    else:
+        show.print_table(shown)
+
+
+@app.command(epilog=EPILOG)
+def gate(
+    suite: Annotated[str, typer.Argument(metavar="SUITE")],
+    against: Annotated[
+        Path, typer.Option("--against", metavar="FILE", help="Reference rows (CSV).")
+    ],
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="exact|statistical",
+            help="Every score equal, or no drop beyond what seeds explain.",
+        ),
+    ] = "exact",
+    update: Annotated[
+        bool, typer.Option("--update", help="Write these rows as the new reference.")
+    ] = False,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Run a suite afresh and hold its scores against reference rows."""
+    import tempfile
+
+    from eegfm_bench.report import gate as gates
+    from eegfm_bench.sweep.run import Options, sweep
+    from eegfm_bench.sweep.suite import load_suite
+
+    asked = load_suite(suite)
+    gates.refuse_mode(mode)
+    reference = None if update else gates.read_reference(against)
+    # Afresh: neither windows nor records that older code wrote may answer.
+    with tempfile.TemporaryDirectory(prefix="eegfm-gate-") as folder:
+        with show.private_places(Path(folder) / "cache"):
+            options = Options(device="cpu", jobs=jobs, runs=Path(folder) / "runs")
+            result = show.watched(asked.cells(), list(asked.seeds), options, sweep)
+        records = result.records(options.runs)
+    rows = gates.reference_rows(asked.name, records)
+    if reference is None:
+        gates.write_reference(against, rows)
+        show.stderr().print(f"{len(rows)} reference rows written to {against}")
+        return
+    report = gates.compare(rows, reference, mode)
+    if as_json:
+        show.print_json(report.to_dict())
+    else:
+        typer.echo(report.to_text())
+    if not report.has_passed:
+        raise typer.Exit(1)
+
+
+@app.command("list", epilog=EPILOG)
+def list_verb(
+    what: Annotated[str, typer.Argument(metavar="models|datasets|suites")],
+    as_json: Json = False,
+) -> None:
+    """List what there is."""
+    from eegfm_bench.cli import listing
+
+    found = listing.of(what)
+    if as_json:
+        show.print_json(found)
+    else:
+        listing.show(found)
+
+
+@app.command(epilog=EPILOG)
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """Say what is installed, which data is found, and what is missing."""
+    from eegfm_bench.cli.doctor import examine
+
+    findings = examine(data)
+    if as_json:
+        show.print_json(findings)
+    else:
+        marks = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
+        for finding in findings:
+            typer.echo(
+                f"{marks[finding['verdict']]}  {finding['topic']}: {finding['text']}"
+            )
+    if any(finding["verdict"] == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit status."""
+    from eegfm_bench.errors import BenchError
+
+    # Typer's own copy of click names the root of its refusals differently
+    # between versions; it is always two above BadParameter.
+    usage_error = typer.BadParameter.__mro__[2]
+    try:
+        status = app(standalone_mode=False) or 0
+    except usage_error as error:
+        error.show()  # type: ignore[attr-defined]
+        status = error.exit_code  # type: ignore[attr-defined]
+    except BenchError as error:
+        if "--json" in sys.argv:
+            show.print_json({"error": str(error), "kind": type(error).__name__})
+        sys.stderr.write(f"eegfm-bench: {error}\n")
+        status = error.exit_status
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write(
+            "\neegfm-bench: interrupted. What is done is kept; the same command goes "
+            "on from there.\n"
+        )
+        status = 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        status = 0
+    sys.exit(status)

@@ -1,0 +1,119 @@
+"""What there is: models, datasets, suites.
+
+From: the registries. To: the ``list`` verb.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import typer
+
+from eegfm_bench.errors import UnknownName
+
+KINDS = ("models", "datasets", "suites")
+
+
+def of(kind: str) -> list[dict[str, Any]]:
+    """Return plain facts of every model, dataset or suite.
+
+    Raises
+    ------
+    UnknownName
+        If the kind is none of the three.
+    """
+    if kind not in KINDS:
+        raise UnknownName.among("listing", kind, KINDS)
+    return {"models": _models, "datasets": _datasets, "suites": _suites}[kind]()
+
+
+def show(found: list[dict[str, Any]]) -> None:
+    """Print each entry's name, then its facts, one a line."""
+    for entry in found:
+        typer.echo(f"{entry['name']}  —  {entry['title']}")
+        for key, value in entry.items():
+            if key not in ("name", "title") and value not in (None, "", [], {}):
+                typer.echo(f"    {key.replace('_', ' ')}: {_plain(value)}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _models() -> list[dict[str, Any]]:
+    # By name: the command line itself imports no torch.
+    models = importlib.import_module("eegfm_bench.models._spec")
+    entries = []
+    for name in models.model_names():
+        spec = models.find_model(name)
+        entries.append(
+            {
+                "name": name,
+                "title": spec.title,
+                "trained_by": spec.trained_by,
+                "rate_hz": spec.rate_hz or "the dataset's own",
+                "scales": list(spec.recipes),
+                "options": dict(spec.options),
+                "pretrained_on": list(spec.pretrained_on),
+                "reference": spec.reference,
+                "code": spec.code,
+                "licence": spec.licence,
+            }
+        )
+    return entries
+
+
+def _datasets() -> list[dict[str, Any]]:
+    from eegfm_bench.datasets._spec import dataset_names, find_dataset
+
+    entries = []
+    for name in dataset_names():
+        spec = find_dataset(name)
+        recipe = spec.recipe
+        entries.append(
+            {
+                "name": name,
+                "title": spec.title,
+                "protocol": spec.protocol(),
+                "classes": list(spec.classes),
+                "subjects": spec.facts.n_subjects,
+                "windows": dict(spec.facts.windows),
+                "window": f"{recipe.window_s:g} s × {len(recipe.channels)} channels at "
+                f"{recipe.rate_hz:g} Hz",
+                "steps": [" ".join(map(str, step)) for step in recipe.steps],
+                "label": recipe.label_rule,
+                "split": spec.split.source,
+                "main_score": spec.main_score,
+                "folder": f"<root>/{spec.folder}",
+                "licence": spec.licence,
+                "access": spec.access,
+                "reference": spec.reference,
+                "notes": list(spec.notes),
+            }
+        )
+    return entries
+
+
+def _suites() -> list[dict[str, Any]]:
+    from eegfm_bench.sweep.suite import load_suite, suite_names
+
+    entries = []
+    for name in suite_names():
+        suite = load_suite(name)
+        entries.append(
+            {
+                "name": name,
+                "title": suite.title,
+                "version": suite.version,
+                "scale": suite.scale,
+                "seeds": list(suite.seeds),
+                "models": list(suite.models),
+                "datasets": list(suite.datasets),
+            }
+        )
+    return entries

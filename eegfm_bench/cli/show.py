@@ -1,0 +1,266 @@
+"""What a person or a script gets to see.
+
+From: sweeps, records and tables. To: standard output (the result) and standard
+error (everything on the way there).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from eegfm_bench.errors import SpecError, UnknownName
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eegfm_bench.report._cells import Table
+    from eegfm_bench.runs.record import RunRecord
+    from eegfm_bench.sweep.run import Options, Sweep
+    from eegfm_bench.sweep.suite import Cell
+
+SIMULATED = (
+    "SIMULATED RECORDINGS: no data root was given (--data ROOT or EEGFM_DATA), so "
+    "every number below is of simulated twins and says nothing about real EEG."
+)
+
+
+def stderr() -> Console:
+    """Return a console on standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def say_source(data: str | None) -> None:
+    """Say at the top when everything that follows is simulated."""
+    from eegfm_bench.datasets._places import data_root
+
+    if data_root(data) is None:
+        stderr().print(SIMULATED, style="bold yellow", markup=False)
+
+
+def watched(
+    cells: list[Cell],
+    seeds: list[int],
+    options: Options,
+    sweep: Callable[..., Sweep],
+    on_round: Callable[[int], None] | None = None,
+) -> Sweep:
+    """Sweep with a live display."""
+    from eegfm_bench.cli.display import Display
+    from eegfm_bench.sweep.run import cores
+
+    say_source(options.data)
+    console = stderr()
+    with Display(console, jobs=options.jobs or cores(), on_round=on_round) as display:
+        result = sweep(cells, seeds, options, display)
+    for manifest in result.manifests.values():
+        console.print("\n".join(about_windows(manifest)), markup=False)
+    return result
+
+
+def finish(
+    result: Sweep, records: list[RunRecord], tables: list[Table], as_json: bool
+) -> None:
+    """Print what came of a sweep; leave with 1 when a cell failed."""
+    from eegfm_bench.report.render import render
+
+    if as_json:
+        print_json(
+            {
+                "records": [json.loads(record.to_json()) for record in records],
+                "tables": [json.loads(render(table, "json")) for table in tables],
+                "missing": result.missing,
+            }
+        )
+    else:
+        for table in tables:
+            print_table(table)
+    failed = [record for record in records if not record.is_done]
+    if failed:
+        stderr().print(
+            f"{len(failed)} of {len(result.specs)} cells failed; their records say "
+            f"why. Run them again with --retry-failed.",
+            style="red",
+            markup=False,
+        )
+    if failed or result.damaged:
+        raise typer.Exit(1)
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as the terminal, or as wide as it needs in a pipe."""
+    from rich.console import Console
+
+    from eegfm_bench.report.render import to_console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print(to_console(table))
+
+
+def suite_table(name: str, runs: Path) -> Table:
+    """Make the table of the questions last asked for a suite.
+
+    Without a note of such a sweep, the folder's runs that fit the suite serve.
+
+    Raises
+    ------
+    DataMissing
+        If no run of the suite is there.
+    """
+    from eegfm_bench.errors import DataMissing
+    from eegfm_bench.report.table import make_table
+    from eegfm_bench.runs.store import ResultStore
+    from eegfm_bench.sweep.run import recall_suite
+    from eegfm_bench.sweep.suite import load_suite
+
+    suite = load_suite(name)
+    asked = recall_suite(runs, suite.name)
+    if asked is not None:
+        return make_table(
+            asked.records(runs),
+            title=suite.title,
+            specs=asked.specs,
+            missing=asked.missing,
+        )
+    fitting = [
+        record
+        for record in ResultStore(runs).records()
+        if record.spec.model in suite.models
+        and record.spec.dataset.name in suite.datasets
+        and record.spec.scale == suite.scale
+        and record.spec.seed in suite.seeds
+    ]
+    if not fitting:
+        raise DataMissing(
+            f"{runs} holds no run of the suite '{suite.name}'. Make them with: "
+            f"eegfm-bench sweep {suite.name}"
+        )
+    return make_table(fitting, title=suite.title)
+
+
+def table_of(which: str, source: str, runs: Path) -> Table:
+    """Return a table by number or suite, measured, published or both."""
+    from eegfm_bench.report.published import (
+        beside_published,
+        published_numbers,
+        published_table,
+    )
+
+    if source == "measured":
+        return suite_table(which, runs)
+    number = which.removeprefix("table")
+    if not number.isdigit():
+        raise SpecError(
+            f"'{which}' has no published numbers; give a table's number, such as 1."
+        )
+    if int(number) not in published_numbers():
+        known = ", ".join(map(str, published_numbers()))
+        raise UnknownName(f"No published table {number}. Known: {known}.")
+    if source == "published":
+        return published_table(int(number))
+    return beside_published(suite_table(which, runs), int(number))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file by one rename, so that a reader never sees half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
+
+
+def about_windows(manifest: Mapping[str, Any]) -> list[str]:
+    """Say in lines what is in a window store, and what is not."""
+    from eegfm_bench.datasets._prepare import listed
+
+    counts = manifest["counts"]
+    parts = " / ".join(f"{sum(n):,} {part}" for part, n in counts.items())
+    classes = manifest["classes"]
+    per_class = ", ".join(
+        f"{name} {' / '.join(f'{counts[part][k]:,}' for part in counts)}"
+        for k, name in enumerate(classes)
+    )
+    lines = [
+        f"{manifest['dataset']} ({manifest['protocol']}, {manifest['data']}): "
+        f"{parts} windows",
+        f"  per class: {per_class}",
+    ]
+    if manifest["data"] == "partial":
+        absent = tuple(manifest["absent_subjects"])
+        lines.append(f"  PARTIAL: {len(absent)} subjects absent: {listed(absent)}")
+    flat = manifest["flat_channels"]
+    if flat:
+        n_flat = sum(len(channels) for channels in flat.values())
+        where = listed(tuple(f"{r}: {', '.join(c)}" for r, c in flat.items()))
+        lines.append(
+            f"  WARNING: {n_flat} flat channel{'s' * (n_flat > 1)} in {len(flat)} "
+            f"recording{'s' * (len(flat) > 1)} ({where}); kept as recorded"
+        )
+    dropped = manifest["dropped_tail_s"]
+    if dropped:
+        lines.append(
+            f"  dropped: {sum(dropped.values()):,.1f} s at the ends of "
+            f"{len(dropped)} recordings, which fill no window"
+        )
+    return lines
+
+
+def list_cells(cells: Sequence[Cell], seeds: Sequence[int], as_json: bool) -> None:
+    """List what a sweep would run, in its order."""
+    found = [
+        {"model": c.model, "dataset": c.dataset, "scale": c.scale, "seed": seed}
+        for seed in seeds
+        for c in cells
+    ]
+    if as_json:
+        print_json(found)
+        return
+    for row in found:
+        typer.echo(
+            f"{row['model']} on {row['dataset']}, {row['scale']}, seed {row['seed']}"
+        )
+    stderr().print(f"{len(found)} cells; nothing was run")
+
+
+def confirm(is_yes: bool) -> Callable[[float], bool]:
+    """Return what is asked before a run of over an hour."""
+
+    def ask(seconds: float) -> bool:
+        stderr().print(
+            f"Estimate for this device: {seconds / 3600:.1f} hours.", style="bold"
+        )
+        if is_yes:
+            return True
+        return sys.stdin.isatty() and typer.confirm("Go ahead?", err=True)
+
+    return ask
+
+
+@contextmanager
+def private_places(cache: Path) -> Iterator[None]:
+    """Give this process and its workers a cache of their own and no data root."""
+    kept = {key: os.environ.pop(key, None) for key in ("EEGFM_CACHE", "EEGFM_DATA")}
+    os.environ["EEGFM_CACHE"] = str(cache)
+    try:
+        yield
+    finally:
+        for key, value in kept.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value

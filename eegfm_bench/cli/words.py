@@ -1,0 +1,164 @@
+"""Words of the command line: lists, seeds, settings, filters.
+
+From: what a person typed. To: plain values; what does not fit is refused with
+the word, what was expected, and the nearest that exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eegfm_bench.errors import SpecError, UnknownName
+
+if TYPE_CHECKING:
+    from eegfm_bench.sweep.suite import Cell
+
+ADAPTATIONS = ("scratch", "finetune", "probe", "lora")
+
+
+def names(what: str, text: str) -> list[str]:
+    """Split a comma-separated list, each name once.
+
+    Examples
+    --------
+    >>> names("--model", "eegnet, trace,eegnet")
+    ['eegnet', 'trace']
+    """
+    found = list(dict.fromkeys(n.strip() for n in text.split(",") if n.strip()))
+    if not found:
+        raise SpecError(f"{what} is empty; give one name or several, as in a,b.")
+    return found
+
+
+def seeds(text: str) -> list[int]:
+    """Read a count, or a list when there is a comma.
+
+    Examples
+    --------
+    >>> seeds("3"), seeds("0,3"), seeds("7,")
+    ([0, 1, 2], [0, 3], [7])
+    """
+    try:
+        if "," in text:
+            found = [int(part) for part in text.split(",") if part.strip()]
+        else:
+            found = list(range(int(text)))
+    except ValueError as error:
+        raise SpecError(
+            f"--seeds is '{text}'; expected a count such as 5, or a list such as 0,3 "
+            f"(one seed alone: '3,')."
+        ) from error
+    if not found or min(found) < 0:
+        raise SpecError(
+            f"--seeds is '{text}'; expected at least one seed of 0 or more."
+        )
+    return list(dict.fromkeys(found))
+
+
+def pairs(settings: Sequence[str] | None) -> dict[str, Any]:
+    """Read ``key=value`` words; values are plain YAML.
+
+    Examples
+    --------
+    >>> pairs(["lr=1e-3", "clip=null", "F1=16"])
+    {'lr': 0.001, 'clip': None, 'F1': 16}
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in settings or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise SpecError(f"--set {text}: expected key=value, such as lr=0.001.")
+        if key.strip() in found:
+            raise SpecError(f"--set {key.strip()} is given twice.")
+        read = yaml.safe_load(value)
+        if isinstance(read, str):
+            try:  # YAML 1.1 takes 1e-3 for a word
+                read = float(read)
+            except ValueError:
+                pass
+        found[key.strip()] = read
+    return found
+
+
+def only(
+    cells: list[Cell], text: str | None, settings: tuple[tuple[str, Any], ...]
+) -> list[Cell]:
+    """Keep the cells that a filter such as ``model=eegnet,dataset=eyes`` names.
+
+    Raises
+    ------
+    SpecError
+        If the filter is not of that form.
+    UnknownName
+        If it names what the suite does not have.
+    """
+    if settings:
+        cells = [replace(c, settings=(*c.settings, *settings)) for c in cells]
+    wanted: dict[str, set[str]] = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        key, equals, value = part.strip().partition("=")
+        if key not in ("model", "dataset") or not equals:
+            raise SpecError(
+                f"--only {text}: expected model=NAME or dataset=NAME, with commas "
+                f"between."
+            )
+        wanted.setdefault(key, set()).add(value)
+    for key, values in wanted.items():
+        known = {getattr(cell, key) for cell in cells}
+        for value in values - known:
+            raise UnknownName.among(f"{key} of this suite", value, known)
+    return [c for c in cells if all(getattr(c, k) in v for k, v in wanted.items())]
+
+
+def refuse_adaptation(
+    models: Sequence[str], adapt: str | None, weights: str | None
+) -> None:
+    """Refuse to adapt what has no weights to start from.
+
+    Raises
+    ------
+    UnknownName, SpecError
+        Says what the models can do instead.
+    """
+    if adapt is not None and adapt not in ADAPTATIONS:
+        raise UnknownName.among("adaptation", adapt, ADAPTATIONS)
+    if weights is not None:
+        raise SpecError(
+            f"--weights {weights}: {', '.join(models)} cannot start from pre-trained "
+            f"weights. Leave --weights out to train from scratch."
+        )
+    if adapt not in (None, "scratch"):
+        raise SpecError(
+            f"--adapt {adapt} starts from pre-trained weights, and none are given "
+            f"(--weights). Without weights there is --adapt scratch alone."
+        )
+
+
+def format_of(out: Path) -> str:
+    """Return the table format a file's ending asks for.
+
+    Examples
+    --------
+    >>> format_of(Path("t.tex")), format_of(Path("t.html"))
+    ('latex', 'html')
+    """
+    endings = {
+        ".md": "md",
+        ".tex": "latex",
+        ".csv": "csv",
+        ".html": "html",
+        ".json": "json",
+    }
+    if out.suffix not in endings:
+        raise SpecError(
+            f"--out {out}: the ending tells no format; use {', '.join(endings)}, or "
+            f"give --format."
+        )
+    return endings[out.suffix]
