@@ -1,0 +1,217 @@
+"""What every table is made of: cells, rows, columns, and which cell is best.
+
+From: ``table``, ``subjects`` and ``published``. To: ``render``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+BINARY_SHOWN = ("balanced_accuracy", "auc_pr", "auroc")
+MULTICLASS_SHOWN = ("balanced_accuracy", "cohen_kappa", "weighted_f1")
+LOWER_IS_BETTER = frozenset({"log_loss"})
+LABELS = {
+    "auroc": "AUROC",
+    "auc_pr": "AUC-PR",
+    "cohen_kappa": "kappa",
+    "weighted_f1": "weighted F1",
+    "auroc_ovr_macro": "AUROC (macro)",
+    "auc_pr_ovr_macro": "AUC-PR (macro)",
+}
+MARK = "†"
+PENDING = "—"
+
+State = Literal["scored", "failed", "missing", "undefined", "pending"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One number of a table, or why there is none.
+
+    Attributes
+    ----------
+    about : mapping
+        What the number is of: ``model``, ``dataset``, ``protocol``, ``data`` ….
+    windows : str
+        Cells of a column are ranked together only where this is equal.
+    n : int, optional
+        Seeds behind the mean; None where a paper does not say.
+    text : str
+        What is read in place of a number; ``reason`` says it in full.
+    is_marked : bool
+        Whether a note below the table qualifies the number.
+    rank : int
+        1 the best of its column, 2 the second, 0 neither.
+    """
+
+    state: State
+    about: Mapping[str, str] = field(default_factory=dict)
+    windows: str = ""
+    mean: float | None = None
+    sd: float | None = None
+    n: int | None = 0
+    text: str = ""
+    reason: str = ""
+    is_marked: bool = False
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One metric of one group; a group is a dataset, or a model beside subjects."""
+
+    group: str
+    metric: str
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row's labels, one per name of ``Table.stub``, and its cells."""
+
+    labels: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A whole table, ready to be written in any format.
+
+    ``heading`` comes before everything else and says what kind of recordings
+    the numbers are from when that is not the plain case; ``data`` is one of
+    complete, partial, simulated and published.
+    """
+
+    title: str
+    heading: str
+    data: str
+    stub: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caption: str
+    notes: tuple[str, ...] = ()
+    digits: int = 3
+
+    def spans(self) -> list[tuple[str, str, int, int]]:
+        """Return (group, remark, first column, columns) from left to right."""
+        found: list[tuple[str, str, int, int]] = []
+        for i, column in enumerate(self.columns):
+            if found and found[-1][0] == column.group:
+                group, remark, first, n = found[-1]
+                found[-1] = (group, remark, first, n + 1)
+            else:
+                found.append((column.group, column.remark, i, 1))
+        return found
+
+    def show(self, cell: Cell) -> str:
+        """Write a cell as plain text.
+
+        Examples
+        --------
+        >>> table = Table(title="", heading="", data="complete", stub=(), columns=(),
+        ...               rows=(), caption="")
+        >>> table.show(Cell(state="scored", mean=0.2, sd=0.1, n=3))
+        '0.200 ± 0.100 (3)'
+        >>> table.show(Cell(state="scored", mean=0.2, n=1))
+        '0.200 (1)'
+        """
+        if cell.mean is None:
+            return cell.text
+        # Adding zero turns -0.0 into 0.0.
+        text = f"{round(cell.mean, self.digits) + 0.0:.{self.digits}f}"
+        if cell.sd is not None:
+            text += f" ± {cell.sd:.{self.digits}f}"
+        if cell.n is not None:
+            text += f" ({cell.n})"
+        return text + (MARK if cell.is_marked else "")
+
+    def pieces(self, row: Row) -> list[tuple[Cell, int]]:
+        """Return a row's cells from left to right, each with the columns it takes.
+
+        What has one reason for a whole group is one piece.
+        """
+        found: list[tuple[Cell, int]] = []
+        for _, _, first, n in self.spans():
+            own = row.cells[first : first + n]
+            if (
+                n > 1
+                and own[0].mean is None
+                and len({(c.state, c.text) for c in own}) == 1
+            ):
+                found.append((own[0], n))
+            else:
+                found.extend((cell, 1) for cell in own)
+        return found
+
+    def texts(self, row: Row) -> list[str]:
+        """Return a row's cells as plain text, a group's one reason written once."""
+        found: list[str] = []
+        for cell, n in self.pieces(row):
+            again = cell.text if cell.state in ("pending", "undefined") else cell.state
+            found += [self.show(cell), *[again] * (n - 1)]
+        return found
+
+
+def metric_label(metric: str) -> str:
+    """Return a metric's name as people write it.
+
+    Examples
+    --------
+    >>> metric_label("auc_pr"), metric_label("balanced_accuracy")
+    ('AUC-PR', 'balanced accuracy')
+    """
+    return LABELS.get(metric, metric.replace("_", " "))
+
+
+def ranked(rows: Iterable[Row], columns: tuple[Column, ...], digits: int) -> list[Row]:
+    """Rank every column: 1 for the best cells, 2 for the next.
+
+    Values that are printed alike are tied. Cells with different ``windows`` are
+    never set against each other: a column that mixes them within one source of
+    numbers is not ranked.
+    """
+    rows = list(rows)
+    cells = [list(row.cells) for row in rows]
+    for j, column in enumerate(columns):
+        sign = -1 if column.metric in LOWER_IS_BETTER else 1
+        by_source: dict[str, list[int]] = {}
+        for i, row in enumerate(cells):
+            if row[j].mean is not None:
+                by_source.setdefault(row[j].about.get("source", ""), []).append(i)
+        for group in by_source.values():
+            if len(group) < 2 or len({cells[i][j].windows for i in group}) > 1:
+                continue
+            printed = {
+                i: round(sign * (cells[i][j].mean or 0.0), digits) for i in group
+            }
+            best = sorted(set(printed.values()), reverse=True)[:2]
+            for i in group:
+                if printed[i] in best and len(best) > 1:
+                    rank = best.index(printed[i]) + 1
+                    cells[i][j] = replace(cells[i][j], rank=rank)
+    return [replace(row, cells=tuple(c)) for row, c in zip(rows, cells, strict=True)]
+
+
+def short(prefix: str, reason: str, *, width: int = 44) -> str:
+    r"""Write a reason's first words, as many as a cell holds.
+
+    Examples
+    --------
+    >>> short("failed", "the loss is not finite\nTraceback", width=28)
+    'failed: the loss is not …'
+    """
+    first = (reason.strip() or "no reason given").splitlines()[0]
+    return textwrap.shorten(f"{prefix}: {first}", width=width, placeholder=" …")
+
+
+def mean_sd(values: list[float]) -> tuple[float, float | None]:
+    """Return mean and standard deviation (ddof 1), None for a single value.
+
+    Both are exact sums, so the order of seeds cannot move a digit.
+    """
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return statistics.fmean(values), sd

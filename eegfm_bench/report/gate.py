@@ -1,0 +1,252 @@
+"""New scores held against reference rows: what moved, and whether it may.
+
+From: records, and ``results/<suite>/reference.csv``. To: a GateReport, read by a
+person or by CI.
+
+Exact mode asks for the same runs and, for each, the same scores. Statistical mode
+asks whether a cell's test scores dropped: it passes while the mean over seeds
+(paired where seeds match) drops by at most 0.02, fails when the drop also exceeds
+three standard errors of the reference, and cannot tell in between, or with fewer
+than two seeds on a side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from eegfm_bench.errors import SpecError
+from eegfm_bench.report._cells import LOWER_IS_BETTER, mean_sd
+from eegfm_bench.report._gate_view import gate_to_console, render_gate
+from eegfm_bench.report._reference import (
+    GateRow,
+    read_reference,
+    reference_rows,
+    write_reference,
+)
+
+__all__ = ["GateLine", "GateReport", "GateRow", "compare", "gate_to_console"]
+__all__ += ["read_reference", "reference_rows", "render_gate", "write_reference"]
+
+Mode = Literal["exact", "statistical"]
+Outcome = Literal["pass", "fail", "cannot tell at this n"]
+UNSURE: Outcome = "cannot tell at this n"
+TOLERANCE = 1e-6  # far below a printed digit; above rounding across platforms
+DROP = 0.02
+N_ERRORS = 3.0
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateLine:
+    """What became of one reference score, or of one cell in statistical mode."""
+
+    outcome: Outcome
+    model: str
+    dataset: str
+    seed: int | None
+    part: str
+    metric: str
+    reference: float | None
+    measured: float | None
+    delta: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReport:
+    """All lines of a gate; it holds when none fails."""
+
+    mode: Mode
+    lines: tuple[GateLine, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no line fails."""
+        return self.count("fail") == 0
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many lines came out so."""
+        return sum(line.outcome == outcome for line in self.lines)
+
+
+def compare(
+    rows: Sequence[GateRow], reference: Sequence[GateRow], mode: Mode = "exact"
+) -> GateReport:
+    """Hold measured rows against reference rows.
+
+    Parameters
+    ----------
+    rows, reference : GateRows
+        Both of ``reference_rows``' making.
+    mode : "exact" or "statistical"
+        See the head of this file.
+
+    Raises
+    ------
+    SpecError
+        If either side is empty or holds a score twice, or the mode is unknown.
+    """
+    if mode not in ("exact", "statistical"):
+        raise SpecError(f"'{mode}' is no mode. Choose exact or statistical.")
+    for what, side in (("measured", rows), ("reference", reference)):
+        if not side:
+            raise SpecError(f"There are no {what} scores, so nothing can be compared.")
+        for key, same in _by(side, lambda r: (r.run_id, r.part, r.metric)).items():
+            if len(same) > 1:
+                raise SpecError(f"The {what} scores hold {' '.join(key)} twice.")
+    lines = _each(rows, reference) if mode == "exact" else _cells(rows, reference)
+    return GateReport(mode=mode, lines=tuple(lines))
+
+
+def _each(rows: Sequence[GateRow], reference: Sequence[GateRow]) -> Iterable[GateLine]:
+    """Compare score by score."""
+    got = _by(rows, lambda r: (r.run_id, r.part, r.metric))
+    want = _by(reference, lambda r: (r.run_id, r.part, r.metric))
+    by_name = _by(
+        [r for key, same in got.items() if key not in want for r in same],
+        lambda r: (r.cell, r.seed),
+    )
+    named = _by(reference, lambda r: (r.cell, r.seed))
+    explained: set[tuple[str, str, str]] = set()
+    for key, (old,) in want.items():
+        if key in got:
+            yield _values(old, got[key][0])
+            continue
+        name = (old.cell, old.seed)
+        new = by_name.get(name, [])
+        if len(new) == len(named[name]) == 1:
+            explained.add((new[0].run_id, old.part, old.metric))
+            yield _line(old, new[0], "fail", _changed(old.run_id, new[0].run_id))
+        else:
+            reason = "missing: the reference has it, the runs do not"
+            yield _line(old, None, "fail", reason)
+    for key, (new_row,) in got.items():
+        if key not in want and key not in explained:
+            reason = "extra: the runs have it, the reference does not"
+            yield _line(None, new_row, "fail", reason)
+
+
+def _values(old: GateRow, new: GateRow) -> GateLine:
+    if old.value is None and new.value is None:
+        return _line(old, new, "pass", "undefined in both")
+    if old.value is None or new.value is None:
+        side = "reference" if old.value is None else "runs"
+        return _line(old, new, "fail", f"undefined in the {side} alone")
+    is_same = abs(new.value - old.value) <= TOLERANCE
+    reason = "" if is_same else f"differs by more than {TOLERANCE:g}"
+    return _line(old, new, "pass" if is_same else "fail", reason)
+
+
+def _cells(rows: Sequence[GateRow], reference: Sequence[GateRow]) -> Iterable[GateLine]:
+    """Compare test scores cell by cell; log loss has no fixed scale to judge by."""
+
+    def judged(side: Sequence[GateRow]) -> dict[tuple[str, str], list[GateRow]]:
+        held = (r for r in side if r.part == "test" and r.metric not in LOWER_IS_BETTER)
+        return _by(held, lambda r: (r.cell_id, r.metric))
+
+    got, want = judged(rows), judged(reference)
+    by_name = _by(
+        (same[0] for key, same in got.items() if key not in want), lambda r: r.cell
+    )
+    explained: set[str] = set()
+    for key, olds in want.items():
+        if key in got:
+            yield _drop(olds, got[key])
+        elif len(new := by_name.get(olds[0].cell, [])) == 1:
+            explained.add(new[0].cell_id)
+            changed = _changed(olds[0].cell_id, new[0].cell_id)
+            yield _mean_line(olds, got[new[0].cell_id, key[1]], "fail", changed)
+        else:
+            reason = "missing: the reference has it, the runs do not"
+            yield _mean_line(olds, [], "fail", reason)
+    for key, news in got.items():
+        if key not in want and key[0] not in explained:
+            yield _mean_line([], news, "pass", "extra: nothing to compare with")
+
+
+def _drop(olds: list[GateRow], news: list[GateRow]) -> GateLine:
+    old = {r.seed: r.value for r in olds if r.value is not None}
+    new = {r.seed: r.value for r in news if r.value is not None}
+    if not old:
+        return _mean_line(olds, news, "pass", "undefined in the reference")
+    if not new:
+        return _mean_line(olds, news, "fail", "undefined in the runs alone")
+    seeds = sorted(set(old) & set(new))
+    if seeds:
+        n, delta = len(seeds), math.fsum(new[s] - old[s] for s in seeds) / len(seeds)
+    else:
+        n = min(len(old), len(new))
+        delta = mean_sd([*new.values()])[0] - mean_sd([*old.values()])[0]
+    how = f"n = {n}, {'paired by seed' if seeds else 'no seed in common'}"
+    sd = mean_sd([*old.values()])[1]
+    if n < 2 or sd is None:
+        return _mean_line(olds, news, UNSURE, how, delta)
+    allowed = max(DROP, N_ERRORS * sd / math.sqrt(n))
+    outcome: Outcome = "pass" if -delta <= DROP else UNSURE
+    if -delta > allowed:
+        outcome = "fail"
+    reason = f"{how}; a drop beyond {allowed:.4f} fails"
+    return _mean_line(olds, news, outcome, reason, delta)
+
+
+def _line(
+    old: GateRow | None, new: GateRow | None, outcome: Outcome, reason: str
+) -> GateLine:
+    row = old or new
+    if row is None:
+        raise ValueError("a line is about a reference row, a measured row, or both")
+    before = old.value if old else None
+    after = new.value if new else None
+    return GateLine(
+        outcome=outcome,
+        model=row.model,
+        dataset=row.dataset,
+        seed=row.seed,
+        part=row.part,
+        metric=row.metric,
+        reference=before,
+        measured=after,
+        delta=None if before is None or after is None else after - before,
+        reason=reason,
+    )
+
+
+def _mean_line(
+    olds: list[GateRow],
+    news: list[GateRow],
+    outcome: Outcome,
+    reason: str,
+    delta: float | None = None,
+) -> GateLine:
+    row = (olds or news)[0]
+    return GateLine(
+        outcome=outcome,
+        model=row.model,
+        dataset=row.dataset,
+        seed=None,
+        part=row.part,
+        metric=row.metric,
+        reference=_mean(olds),
+        measured=_mean(news),
+        delta=delta,
+        reason=reason,
+    )
+
+
+def _mean(rows: list[GateRow]) -> float | None:
+    values = [r.value for r in rows if r.value is not None]
+    return mean_sd(values)[0] if values else None
+
+
+def _changed(old: str, new: str) -> str:
+    return f"the question changed: reference {old}, measured {new}"
+
+
+def _by(rows: Iterable[GateRow], key: Callable[[GateRow], K]) -> dict[K, list[GateRow]]:
+    found: dict[K, list[GateRow]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found

@@ -1,0 +1,182 @@
+"""The published figures: read, checked, and shown as the papers have them.
+
+From: ``results/published``. To: ``render``, alone or beside what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from eegfm_bench.errors import UnknownName
+from eegfm_bench.report._cells import (
+    BINARY_SHOWN,
+    MULTICLASS_SHOWN,
+    PENDING,
+    Cell,
+    Column,
+    Row,
+    Table,
+    ranked,
+)
+from eegfm_bench.report._figures import PublishedRow, load_published, model_keys
+
+__all__ = ["PublishedRow", "beside_published", "load_published", "model_keys"]
+__all__ += ["published_numbers", "published_table"]
+
+PAPER = "Trace (arXiv 2605.11380)"
+HEADING = "published figures, not measured here"
+METRIC_ORDER = tuple(dict.fromkeys((*BINARY_SHOWN, *MULTICLASS_SHOWN)))
+DIGITS = 4
+
+
+def published_numbers(folder: Path | None = None) -> list[int]:
+    """Return the numbers of the tables that can be shown."""
+    rows = load_published(folder)
+    return sorted({int(row.table) for row in rows if row.paper == PAPER})
+
+
+def published_table(number: int, folder: Path | None = None) -> Table:
+    """Return a table of the Trace paper as published.
+
+    Raises
+    ------
+    UnknownName
+        If no figure of that table is here.
+    """
+    found = [row for row in load_published(folder) if row.paper == PAPER]
+    rows = [row for row in found if row.table == str(number)]
+    if not rows:
+        known = sorted({row.table for row in found}, key=int)
+        raise UnknownName(
+            f"No published table has number {number}. Known: {', '.join(known)}."
+        )
+    has_variants = {row.variant for row in rows} != {"main"}
+    columns = tuple(
+        Column(group=dataset, metric=metric)
+        for dataset in dict.fromkeys(row.dataset for row in rows)
+        for metric in METRIC_ORDER
+        if any((row.dataset, row.metric) == (dataset, metric) for row in rows)
+    )
+    by_place = {(r.method, r.variant, r.dataset, r.metric): r for r in rows}
+    lines = [
+        Row(
+            labels=(method, variant) if has_variants else (method,),
+            cells=tuple(
+                _cell(by_place.get((method, variant, c.group, c.metric)), c, method)
+                for c in columns
+            ),
+        )
+        for method, variant in dict.fromkeys((r.method, r.variant) for r in rows)
+    ]
+    return Table(
+        title=f"Table {number} of {PAPER}",
+        heading=HEADING,
+        data="published",
+        stub=("method", "variant") if has_variants else ("method",),
+        columns=columns,
+        rows=tuple(ranked(lines, columns, DIGITS)),
+        caption="± is the standard deviation over seeds as printed, n = seeds; bold "
+        "is the best of a column, underlined the second.",
+        notes=_notes(rows),
+        digits=DIGITS,
+    )
+
+
+def beside_published(measured: Table, number: int, folder: Path | None = None) -> Table:
+    """Return one table with each model's published row above its measured ones.
+
+    Published and measured figures are ranked apart.
+    """
+    paper = published_table(number, folder)
+    keys = model_keys(folder)
+    named = {c.group for c in paper.columns}
+    columns = _together(
+        [
+            *(c for c in measured.columns if c.metric or c.group not in named),
+            *paper.columns,
+        ]
+    )
+    stub = ("model", "source", *measured.stub[1:])
+    stub += tuple(name for name in paper.stub[1:])
+    rows = []
+    for row in paper.rows:
+        method, *variant = row.labels
+        blank = [""] * (len(measured.stub) - 1)
+        labels = (keys.get(method, method), "published", *blank, *variant)
+        rows.append(_spread(row, labels, paper.columns, columns))
+    for row in measured.rows:
+        model, *rest = row.labels
+        labels = (model, "measured", *rest, *[""] * (len(paper.stub) - 1))
+        rows.append(_spread(row, labels, measured.columns, columns))
+    order = list(dict.fromkeys(row.labels[0] for row in rows))
+    rows.sort(key=lambda row: order.index(row.labels[0]))
+    notes = [*measured.notes, *(f"published: {note}" for note in paper.notes)]
+    return replace(
+        measured,
+        heading=f"{measured.heading}: measured rows" if measured.heading else "",
+        stub=stub,
+        columns=tuple(columns),
+        rows=tuple(ranked(rows, tuple(columns), DIGITS)),
+        caption=f"{measured.caption} Published rows: {PAPER}, table {number}; they "
+        f"are ranked apart.",
+        notes=(*notes, f"{PENDING} stands where there is no figure."),
+        digits=DIGITS,
+    )
+
+
+def _together(columns: list[Column]) -> list[Column]:
+    """Put the columns of one dataset side by side, each once."""
+    once = list({(c.group, c.metric): c for c in reversed(columns)}.values())[::-1]
+    groups = list(dict.fromkeys(c.group for c in columns))
+    return sorted(once, key=lambda c: groups.index(c.group))
+
+
+def _spread(
+    row: Row,
+    labels: tuple[str, ...],
+    own: Sequence[Column],
+    columns: Iterable[Column],
+) -> Row:
+    """Put a row's cells under the columns of a wider table, unranked."""
+    place = {(c.group, c.metric): x for c, x in zip(own, row.cells, strict=True)}
+    whose = {"model": labels[0], "source": labels[1]}
+    cells = []
+    for c in columns:
+        about = {**whose, "dataset": c.group, "metric": c.metric}
+        none = Cell(state="pending", about=about, text=PENDING, reason="no figure")
+        cell = place.get((c.group, c.metric), place.get((c.group, ""), none))
+        cells.append(replace(cell, rank=0))
+    return Row(labels=labels, cells=tuple(cells))
+
+
+def _cell(row: PublishedRow | None, column: Column, method: str) -> Cell:
+    about = {"source": "published", "data": "published", "model": method}
+    about |= {"dataset": column.group, "metric": column.metric}
+    if row is None:
+        return Cell(state="pending", about=about, text=PENDING, reason="not published")
+    return Cell(
+        state="scored",
+        about={**about, "variant": row.variant},
+        mean=row.mean,
+        sd=row.sd,
+        n=row.n_seeds,
+        reason=row.note,
+    )
+
+
+def _notes(rows: list[PublishedRow]) -> tuple[str, ...]:
+    """Gather remarks, each with the figures it is about."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for row in rows:
+        for remark in filter(None, row.note.split("; ")):
+            whose = found.setdefault(remark, {})
+            whose.setdefault(row.method, {}).setdefault(row.dataset)
+    n_places = len({(row.method, row.dataset) for row in rows})
+    notes = []
+    for remark, whose in found.items():
+        who = "; ".join(f"{method} on {', '.join(on)}" for method, on in whose.items())
+        is_all = sum(map(len, whose.values())) == n_places
+        notes.append(f"{remark}." if is_all else f"{who}: {remark}.")
+    return tuple(notes)
