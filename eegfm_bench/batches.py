@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from eegfm_bench.datasets._prepare import listed, prepare
-from eegfm_bench.errors import DataMissing, SpecError
+from eegfm_bench.datasets._prepare import prepare
+from eegfm_bench.errors import DataMissing, SpecError, listed
 from eegfm_bench.symbols import PARTS
 from eegfm_bench.windows.store import WindowStore
 
@@ -88,7 +88,9 @@ class EEGDataModule(L.LightningDataModule):
     def __init__(self, store: WindowStore, *, batch_size: int = 64, seed: int = 0):
         super().__init__()
         if batch_size < 1:
-            raise SpecError(f"A batch of {batch_size} windows is none; choose 1 or more.")
+            raise SpecError(
+                f"A batch of {batch_size} windows is none; choose 1 or more."
+            )
         self.store = store
         self.batch_size = batch_size
         self.seed = seed

@@ -18,6 +18,7 @@ A message has three parts: what was found, what was expected, what to do.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -70,3 +71,31 @@ class RunFailed(BenchError):  # noqa: N818
     """At least one cell failed, or a check did not hold."""
 
     exit_status = 1
+
+
+def listed(names: Iterable[str], *, most: int = 8) -> str:
+    """Join names for a message: numbered neighbours as a range, few in full.
+
+    Examples
+    --------
+    >>> listed(["S037", "S038", "S039", "S041"])
+    'S037–S039, S041'
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    runs: list[list[str]] = []
+    for name in sorted(set(names)):
+        if runs and _follows(runs[-1][-1], name):
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    spans = [r[0] if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs]
+    left = sum(len(r) for r in runs[most:])
+    return ", ".join(spans[:most]) + (f" and {left} more" if left else "")
+
+
+def _follows(before: str, name: str) -> bool:
+    first, second = (re.fullmatch(r"(\D*)(\d+)", n) for n in (before, name))
+    if first is None or second is None or first[1] != second[1]:
+        return False
+    return int(second[2]) == int(first[2]) + 1

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from eegfm_bench.datasets._places import cache_root, data_root
-from eegfm_bench.datasets._prepare import listed
 from eegfm_bench.datasets._spec import dataset_names, find_dataset
-from eegfm_bench.errors import BenchError, DataMissing
+from eegfm_bench.errors import BenchError, DataMissing, listed
 from eegfm_bench.registry import shipped_folder
 from eegfm_bench.sweep.run import cores
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from eegfm_bench.errors import SpecError, UnknownName
+from eegfm_bench.errors import SpecError, UnknownName, listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -187,8 +187,6 @@ def write_whole(file: Path, text: str) -> None:
 
 def about_windows(manifest: Mapping[str, Any]) -> list[str]:
     """Say in lines what is in a window store, and what is not."""
-    from eegfm_bench.datasets._prepare import listed
-
     counts = manifest["counts"]
     parts = " / ".join(f"{sum(n):,} {part}" for part, n in counts.items())
     classes = manifest["classes"]
@@ -207,7 +205,7 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
     flat = manifest["flat_channels"]
     if flat:
         n_flat = sum(len(channels) for channels in flat.values())
-        where = listed(tuple(f"{r}: {', '.join(c)}" for r, c in flat.items()))
+        where = listed([f"{r}: {', '.join(c)}" for r, c in flat.items()])
         lines.append(
             f"  WARNING: {n_flat} flat channel{'s' * (n_flat > 1)} in {len(flat)} "
             f"recording{'s' * (len(flat) > 1)} ({where}); kept as recorded"

@@ -19,7 +19,7 @@ import pandas as pd
 
 from eegfm_bench.datasets._places import cache_root, data_root
 from eegfm_bench.datasets._spec import DatasetSpec, Source, find_dataset
-from eegfm_bench.errors import DataMissing
+from eegfm_bench.errors import DataMissing, listed
 from eegfm_bench.recordings import filters
 from eegfm_bench.runs.spec import DatasetRef, canonical_json, short_hash
 from eegfm_bench.symbols import PARTS
@@ -126,18 +126,6 @@ def twin_root(spec: DatasetSpec, *, size: str = TWIN_SIZE) -> Path:
                     shutil.rmtree(new, ignore_errors=True)
                     raise
     return root
-
-
-def listed(names: tuple[str, ...], *, most: int = 8) -> str:
-    """Join names for a message, the first few in full.
-
-    Examples
-    --------
-    >>> listed(("S1", "S2", "S3"), most=2)
-    'S1, S2 and 1 more'
-    """
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _source_key(sources: list[Source], is_twin: bool) -> str:

@@ -63,6 +63,7 @@ class LitClassifier(L.LightningModule):
         self._on_epoch = on_epoch
         self._val_score = _validation_score(recipe.select, len(class_counts))
         self._val_seen: list[tuple[Tensor, Tensor]] = []
+        self.class_weights: Tensor | None
         self.register_buffer(
             "class_weights", _class_weights(recipe, class_counts), persistent=False
         )

@@ -6,12 +6,14 @@ dataset, model and training meet; the test part is read once, at the end.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
@@ -19,8 +21,8 @@ import pandas as pd
 import torch
 
 from eegfm_bench.batches import EEGDataModule
-from eegfm_bench.datasets._prepare import dataset_ref, listed
-from eegfm_bench.errors import SpecError
+from eegfm_bench.datasets._prepare import dataset_ref
+from eegfm_bench.errors import SpecError, listed
 from eegfm_bench.models._spec import InputShape, ModelSpec, find_model
 from eegfm_bench.runs.predictions import predictions_frame
 from eegfm_bench.runs.record import Checkpoint, Cost, RunRecord
@@ -84,9 +86,9 @@ def fit(
         store, batch_size=getattr(spec.recipe, "batch_size", 256), seed=spec.seed
     )
     data.refuse_empty_parts()
-    model = known.build(
-        input_shape(store), scale=spec.scale, options=spec.options
-    ).to(device)
+    model = known.build(input_shape(store), scale=spec.scale, options=spec.options).to(
+        device
+    )
 
     fit_started = time.perf_counter()
     checkpoint, val_scores_NK, passes = _train(
@@ -161,7 +163,8 @@ def predict(
     """
     model.eval()
     rows = [
-        (of or model)(batch.x.to(device)).double().cpu() for batch in data.in_order(part)
+        (of or model)(batch.x.to(device)).double().cpu()
+        for batch in data.in_order(part)
     ]
     values = torch.cat(rows).numpy()
     return values if of is not None else softmax(values)
@@ -203,22 +206,19 @@ def _train_by_gradient(
         n_steps=n_steps,
         on_epoch=on_epoch,
     )
-    trainer = L.Trainer(
-        accelerator="gpu" if device == "cuda" else "cpu",
-        devices=1,
-        max_epochs=recipe.epochs,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        gradient_clip_val=recipe.clip,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    with warnings.catch_warnings():
-        # Loaders without worker processes are the fast ones here: each batch is
-        # one read of a memory map.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    with _quiet_lightning():
+        trainer = L.Trainer(
+            accelerator="gpu" if device == "cuda" else "cpu",
+            devices=1,
+            max_epochs=recipe.epochs,
+            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+            gradient_clip_val=recipe.clip,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
         trainer.fit(classifier, datamodule=data)
     model.load_state_dict(classifier.best_state)
     model.to(device)
@@ -233,8 +233,26 @@ def _train_by_gradient(
     return checkpoint, classifier.best_val_scores, passes
 
 
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's greetings and tips from coming up once a cell."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # Loaders without worker processes are the fast ones here: a batch
+            # is one read of a memory map. The other is Lightning's own affair
+            # with torch's pytree.
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _solve(
-    model: nn.Module, data: EEGDataModule, recipe: ClosedFormRecipe, device: str
+    model: Any, data: EEGDataModule, recipe: ClosedFormRecipe, device: str
 ) -> Trained:
     labels = data.store.index["label"].to_numpy(np.int64)
     parts = {
@@ -257,13 +275,11 @@ def _solve(
         chosen={"penalty": solved.penalty},
     )
     counts = data.store.counts()
-    val_scores_NK = softmax(
-        parts["val"][0] @ solved.weight_KD.T + solved.bias_K
-    )
+    val_scores_NK = softmax(parts["val"][0] @ solved.weight_KD.T + solved.bias_K)
     return checkpoint, val_scores_NK, counts["train"] + counts["val"]
 
 
-def _set_prior(model: nn.Module, data: EEGDataModule, device: str) -> Trained:
+def _set_prior(model: Any, data: EEGDataModule, device: str) -> Trained:
     labels = data.store.index["label"].to_numpy(np.int64)
     model.set_prior(torch.from_numpy(labels[data.store.rows("train")]))
     checkpoint = Checkpoint(rule="none: nothing is chosen")
@@ -290,5 +306,5 @@ def _notes(store: WindowStore) -> tuple[str, ...]:
     if not flat:
         return ()
     n_flat = sum(len(channels) for channels in flat.values())
-    where = listed(tuple(f"{r}: {', '.join(c)}" for r, c in flat.items()))
+    where = listed([f"{r}: {', '.join(c)}" for r, c in flat.items()])
     return (f"{n_flat} flat channels in {len(flat)} recordings ({where})",)

@@ -147,7 +147,9 @@ def _weighted_f1(labels: NDArray[np.int64], scores_NK: NDArray[np.float64]) -> f
     total = 0.0
     for k in np.unique(labels):
         hit = np.sum((guess == k) & (labels == k))
-        total += 2 * hit / (np.sum(guess == k) + np.sum(labels == k)) * np.sum(labels == k)
+        total += (
+            2 * hit / (np.sum(guess == k) + np.sum(labels == k)) * np.sum(labels == k)
+        )
     return float(total / labels.size)
 
 

@@ -103,12 +103,16 @@ def _fit(task: Event, spec: RunSpec, results: ResultStore, send: Send) -> Event:
     from eegfm_bench.training.fit import fit
     from eegfm_bench.windows.store import WindowStore
 
+    send({"event": "start"})
+
     def on_epoch(epoch: int, value: float) -> None:
         send({"event": "epoch", "epoch": epoch, "val": value})
 
     try:
         record, predictions = fit(
-            spec, WindowStore(Path(task["store"])), device=task["device"],
+            spec,
+            WindowStore(Path(task["store"])),
+            device=task["device"],
             on_epoch=on_epoch,
         )
     except Exception as error:  # whatever a model does wrong costs this cell alone
@@ -144,9 +148,11 @@ def estimate(task: Event, send: Send) -> Event:
         return {"seconds": 1.0}
     store = WindowStore(Path(task["store"]))
     device = task["device"]
-    model = find_model(spec.model).build(
-        input_shape(store), scale=spec.scale, options=spec.options
-    ).to(device)
+    model = (
+        find_model(spec.model)
+        .build(input_shape(store), scale=spec.scale, options=spec.options)
+        .to(device)
+    )
     rows = store.rows("train")[: recipe.batch_size]
     x = torch.from_numpy(np.array(store.x[rows])).to(device)
     y = torch.from_numpy(store.index["label"].to_numpy(np.int64)[rows]).to(device)

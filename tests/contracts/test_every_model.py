@@ -1,0 +1,155 @@
+"""What every registered model owes; nobody edits this to add one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+import eegfm_bench
+from eegfm_bench.errors import UnknownName
+from eegfm_bench.models._spec import InputShape, ModelSpec, find_model, model_names
+
+# Channels × time points at 200 Hz, classes: the shapes of the datasets.
+SHAPES = {
+    "eegmat": (20, 1000, 2),
+    "eyes": (64, 800, 2),
+    "faced": (32, 2000, 9),
+    "seedv": (62, 200, 5),
+    "isruc": (6, 6000, 5),
+    "chbmit": (16, 2000, 2),
+    "bcic2020": (64, 600, 5),
+    "tuev": (16, 1000, 6),
+}
+
+
+@pytest.fixture(params=model_names())
+def known(request: pytest.FixtureRequest) -> ModelSpec:
+    return find_model(request.param)
+
+
+def shape_of(name: str) -> InputShape:
+    n_channels, n_times, n_classes = SHAPES[name]
+    return InputShape(
+        channels=tuple(f"E{c + 1}" for c in range(n_channels)),
+        n_times=n_times,
+        rate_hz=200.0,
+        n_classes=n_classes,
+    )
+
+
+def built(known: ModelSpec, name: str = "eegmat", *, scale: str = "small") -> Any:
+    shape = shape_of(name)
+    if (reason := known.skip(shape)) is not None:
+        pytest.skip(f"{known.name} says: {reason}")
+    torch.manual_seed(0)
+    return known.build(shape, scale=scale)
+
+
+def windows(name: str = "eegmat", n: int = 3, seed: int = 1) -> torch.Tensor:
+    n_channels, n_times, _ = SHAPES[name]
+    random = torch.Generator().manual_seed(seed)
+    return 20 * torch.randn(n, n_channels, n_times, generator=random)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("scale", ["paper", "small"])
+def test_logits_fit_every_shape(known: ModelSpec, name: str, scale: str) -> None:
+    model = built(known, name, scale=scale).eval()
+    x = windows(name)
+    with torch.inference_mode():
+        logits, features = model(x), model.features(x)
+    assert logits.shape == (3, SHAPES[name][2])
+    assert features.ndim == 2
+    assert len(features) == 3
+    assert torch.isfinite(logits).all()
+
+
+def test_a_window_is_judged_alone(known: ModelSpec) -> None:
+    model = built(known).eval()
+    x = windows(n=4)
+    with torch.inference_mode():
+        together = model(x)
+        alone = torch.cat([model(x[i : i + 1]) for i in range(4)])
+    # Batched products round differently from single ones.
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e4, -1e4])
+def test_silence_and_spikes_stay_finite(known: ModelSpec, value: float) -> None:
+    model = built(known)
+    x = windows()
+    x[0] = 0.0
+    x[1, :, 100:110] = value
+    for mode in (model.eval(), model.train()):
+        assert torch.isfinite(mode(x)).all()
+
+
+def test_every_weight_gets_a_gradient(known: ModelSpec) -> None:
+    model = built(known)
+    if known.trained_by == "prior":
+        assert list(model.parameters()) == []
+        return
+    loss = torch.nn.functional.cross_entropy(
+        model(windows(n=4)), torch.tensor([0, 1, 0, 1])
+    )
+    loss.backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_the_seed_decides_the_start_and_eval_is_deterministic(known: ModelSpec) -> None:
+    first, second = built(known).eval(), built(known).eval()
+    x = windows()
+    with torch.inference_mode():
+        assert torch.equal(first(x), second(x))
+        assert torch.equal(first(x), first(x))
+
+
+def test_what_is_saved_and_loaded_says_the_same(known: ModelSpec) -> None:
+    model = built(known)
+    model.train()(windows(seed=5))  # moves running statistics
+    state = copy.deepcopy(model.state_dict())
+    torch.manual_seed(99)
+    other = known.build(shape_of("eegmat"), scale="small")
+    other.load_state_dict(state)
+    x = windows()
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(x), other.eval()(x))
+
+
+def test_head_of_features_is_the_forward(known: ModelSpec) -> None:
+    model = built(known).eval()
+    x = windows()
+    with torch.inference_mode():
+        torch.testing.assert_close(model.head(model.features(x)), model(x))
+
+
+def test_the_small_recipe_keeps_its_budget(known: ModelSpec) -> None:
+    from eegfm_bench.datasets._prepare import prepare
+
+    for dataset in ("eegmat", "eyes"):
+        n = prepare(dataset).counts()
+        epochs = getattr(known.recipes["small"], "epochs", 1)
+        assert epochs * (n["train"] + n["val"]) + n["test"] <= 600
+
+
+def test_it_says_where_it_comes_from(known: ModelSpec) -> None:
+    assert known.title
+    assert known.reference
+    assert known.licence
+    assert set(known.recipes) == {"paper", "small"}
+
+
+def test_an_unknown_option_is_refused_by_name(known: ModelSpec) -> None:
+    with pytest.raises(UnknownName, match="No option of"):
+        known.build(shape_of("eegmat"), options={"no_such_option": 1})
+
+
+def test_build_is_the_public_way(known: ModelSpec) -> None:
+    model = eegfm_bench.build(
+        known.name, channels=["C3", "C4"], n_times=400, rate_hz=200.0, n_classes=3
+    )
+    assert model(torch.randn(2, 2, 400)).shape == (2, 3)
