@@ -50,15 +50,15 @@ COLUMNS = tuple(f.name for f in fields(GateRow))
 
 
 def reference_rows(
-    records: Iterable[RunRecord], suite: str = "", *, skip_failed: bool = False
+    suite: str, records: Iterable[RunRecord], *, skip_failed: bool = False
 ) -> list[GateRow]:
     """Return the scores of all records on the validation and test parts.
 
     Parameters
     ----------
-    records : RunRecords
     suite : str
         Written on every row.
+    records : RunRecords
     skip_failed : bool
         Leave failed runs out: ``compare`` then finds their rows missing.
 

@@ -14,12 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from eegfm_bench.errors import SpecError
+from eegfm_bench.errors import SpecError, UnknownName
 from eegfm_bench.report._cells import LOWER_IS_BETTER, mean_sd
-from eegfm_bench.report._gate_view import gate_to_console, render_gate
+from eegfm_bench.report._gate_report import (
+    MODES,
+    UNSURE,
+    GateLine,
+    GateReport,
+    Outcome,
+    gate_to_console,
+    render_gate,
+)
 from eegfm_bench.report._reference import (
     GateRow,
     read_reference,
@@ -28,52 +35,17 @@ from eegfm_bench.report._reference import (
 )
 
 __all__ = ["GateLine", "GateReport", "GateRow", "compare", "gate_to_console"]
-__all__ += ["read_reference", "reference_rows", "render_gate", "write_reference"]
+__all__ += ["read_reference", "reference_rows", "refuse_mode", "render_gate"]
+__all__ += ["write_reference"]
 
-Mode = Literal["exact", "statistical"]
-Outcome = Literal["pass", "fail", "cannot tell at this n"]
-UNSURE: Outcome = "cannot tell at this n"
 TOLERANCE = 1e-6  # far below a printed digit; above rounding across platforms
 DROP = 0.02
 N_ERRORS = 3.0
 K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateLine:
-    """What became of one reference score, or of one cell in statistical mode."""
-
-    outcome: Outcome
-    model: str
-    dataset: str
-    seed: int | None
-    part: str
-    metric: str
-    reference: float | None
-    measured: float | None
-    delta: float | None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateReport:
-    """All lines of a gate; it holds when none fails."""
-
-    mode: Mode
-    lines: tuple[GateLine, ...]
-
-    @property
-    def holds(self) -> bool:
-        """Whether no line fails."""
-        return self.count("fail") == 0
-
-    def count(self, outcome: Outcome) -> int:
-        """Return how many lines came out so."""
-        return sum(line.outcome == outcome for line in self.lines)
-
-
 def compare(
-    rows: Sequence[GateRow], reference: Sequence[GateRow], mode: Mode = "exact"
+    rows: Sequence[GateRow], reference: Sequence[GateRow], mode: str = "exact"
 ) -> GateReport:
     """Hold measured rows against reference rows.
 
@@ -87,18 +59,31 @@ def compare(
     Raises
     ------
     SpecError
-        If either side is empty or holds a score twice, or the mode is unknown.
+        If either side is empty or holds a score twice.
+    UnknownName
+        If there is no such mode.
     """
-    if mode not in ("exact", "statistical"):
-        raise SpecError(f"'{mode}' is no mode. Choose exact or statistical.")
+    refuse_mode(mode)
     for what, side in (("measured", rows), ("reference", reference)):
         if not side:
             raise SpecError(f"There are no {what} scores, so nothing can be compared.")
         for key, same in _by(side, lambda r: (r.run_id, r.part, r.metric)).items():
             if len(same) > 1:
                 raise SpecError(f"The {what} scores hold {' '.join(key)} twice.")
-    lines = _each(rows, reference) if mode == "exact" else _cells(rows, reference)
-    return GateReport(mode=mode, lines=tuple(lines))
+    if mode == "exact":
+        return GateReport(mode="exact", lines=tuple(_each(rows, reference)))
+    return GateReport(mode="statistical", lines=tuple(_cells(rows, reference)))
+
+
+def refuse_mode(mode: str) -> None:
+    """Refuse a mode that is neither "exact" nor "statistical".
+
+    Raises
+    ------
+    UnknownName
+    """
+    if mode not in MODES:
+        raise UnknownName.among("gate mode", mode, MODES)
 
 
 def _each(rows: Sequence[GateRow], reference: Sequence[GateRow]) -> Iterable[GateLine]:

@@ -36,11 +36,11 @@ def rows() -> list[GateRow]:
         *seeds("eegnet", "eyes", (0.7, 0.8)),
         done(spec_of("chance", "eyes"), 0.5, None),
     ]
-    return reference_rows(records, "smoke")
+    return reference_rows("smoke", records)
 
 
 def cells(*values: float, **more: float) -> list[GateRow]:
-    return reference_rows(seeds("eegnet", "eyes", values, **more))
+    return reference_rows("smoke", seeds("eegnet", "eyes", values, **more))
 
 
 def moved(rows: list[GateRow], value: float | None) -> list[GateRow]:
@@ -65,7 +65,7 @@ def test_a_reference_reads_back_to_the_bit(tmp_path: Path) -> None:
     path = tmp_path / "results" / "smoke" / "reference.csv"
     write_reference(path, rows)
     assert read_reference(path) == rows
-    assert compare(read_reference(path), rows).holds
+    assert compare(read_reference(path), rows).has_passed
 
 
 def test_a_reference_file_does_not_depend_on_the_order_of_rows(
@@ -88,7 +88,7 @@ def test_an_undefined_score_is_an_empty_field(
 
 def test_equal_scores_hold(rows: list[GateRow]) -> None:
     report = compare(rows, rows[::-1])
-    assert report.holds
+    assert report.has_passed
     assert report.count("pass") == len(rows)
 
 
@@ -98,7 +98,7 @@ def test_a_score_may_not_move_by_more_than_a_millionth(
 ) -> None:
     value = rows[-1].value or 0.0
     report = compare(moved(rows, value + delta), rows)
-    assert report.holds is holds
+    assert report.has_passed is holds
     line = next(x for x in report.lines if x.delta)
     assert line.delta == pytest.approx(delta, rel=1e-6)
     assert (line.reference, line.measured) == (value, value + delta)
@@ -125,14 +125,16 @@ def test_a_changed_question_names_both_runs() -> None:
         f"the question changed: reference {old[0].run_id}, measured {new[0].run_id}"
     )
     assert {line.reason for line in report.lines} == {expected}
-    assert not compare(new, old, "statistical").holds
+    assert not compare(new, old, "statistical").has_passed
 
 
 def test_failed_runs_are_refused_or_found_missing() -> None:
     records = [*seeds("eegnet", "eyes", (0.7,)), broken(spec_of("chance"))]
     with pytest.raises(RunFailed, match=r"1 of 2 runs failed.*chance-eyes-s0"):
-        reference_rows(records)
-    assert {r.model for r in reference_rows(records, skip_failed=True)} == {"eegnet"}
+        reference_rows("smoke", records)
+    assert {r.model for r in reference_rows("smoke", records, skip_failed=True)} == {
+        "eegnet"
+    }
 
 
 def test_statistics_pass_fail_or_cannot_tell() -> None:
@@ -164,8 +166,8 @@ def test_statistics_find_a_missing_cell_and_leave_extra_ones(
     rows: list[GateRow],
 ) -> None:
     alone = [row for row in rows if row.model == "eegnet"]
-    assert not compare(alone, rows, "statistical").holds
-    assert compare(rows, alone, "statistical").holds
+    assert not compare(alone, rows, "statistical").has_passed
+    assert compare(rows, alone, "statistical").has_passed
 
 
 def test_nothing_compared_is_not_a_pass(tmp_path: Path, rows: list[GateRow]) -> None:
@@ -205,10 +207,17 @@ def test_a_report_reads_well_everywhere(rows: list[GateRow]) -> None:
     assert text.startswith("**The gate does not hold (exact): 23 pass, 1 fail.**")
     assert text.count("| fail |") == 1
     document = json.loads(render_gate(report, "json"))
-    assert document["holds"] is False
+    assert document["passed"] is False
     assert len(document["lines"]) == len(rows)
+    assert report.to_dict() == document
+    assert report.to_text().splitlines()[1] == (
+        "fail: eegnet on eyes seed 1, val log_loss: reference 0.500000, measured "
+        "0.250000, delta -2.50e-01 (differs by more than 1e-06)"
+    )
     with pytest.raises(UnknownName):
         render_gate(report, "html")
+    with pytest.raises(UnknownName, match="Did you mean 'exact'"):
+        compare(rows, rows, "exactly")
     assert "differs by more than 1e-06" in _on_console(report)
     assert _on_console(compare(rows, rows)).strip() == (
         "The gate holds (exact): 24 pass, 0 fail."

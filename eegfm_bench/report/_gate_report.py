@@ -1,13 +1,13 @@
-"""A gate's outcome for a terminal, a pull request, or a script.
+"""What a gate found, for a terminal, a pull request, or a script.
 
-From: a GateReport. To: text, or a rich renderable.
+From: ``gate``. To: text, plain data, or a rich renderable.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -16,15 +16,57 @@ from rich.text import Text
 
 from eegfm_bench.errors import UnknownName
 
-if TYPE_CHECKING:
-    from eegfm_bench.report.gate import GateLine, GateReport
-
+Mode = Literal["exact", "statistical"]
+MODES = ("exact", "statistical")
+Outcome = Literal["pass", "fail", "cannot tell at this n"]
+UNSURE: Outcome = "cannot tell at this n"
 HEAD = ("outcome", "run", "score", "reference", "measured", "delta", "reason")
 STYLES = {"pass": "green", "fail": "bold red"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateLine:
+    """What became of one reference score, or of one cell in statistical mode."""
+
+    outcome: Outcome
+    model: str
+    dataset: str
+    seed: int | None
+    part: str
+    metric: str
+    reference: float | None
+    measured: float | None
+    delta: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReport:
+    """All lines of a gate; it has passed when none fails."""
+
+    mode: Mode
+    lines: tuple[GateLine, ...]
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether no line fails."""
+        return self.count("fail") == 0
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many lines came out so."""
+        return sum(line.outcome == outcome for line in self.lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: the summary and every line."""
+        return gate_to_dict(self)
+
+    def to_text(self) -> str:
+        """Return what a person reads: the summary, then what to look at."""
+        return render_gate(self, "text")
+
+
 def render_gate(report: GateReport, how: str) -> str:
-    """Write a report as "md" or "json".
+    """Write a report as "text", "md" or "json".
 
     Raises
     ------
@@ -32,15 +74,18 @@ def render_gate(report: GateReport, how: str) -> str:
         If it is another format.
     """
     if how == "json":
-        return _to_json(report)
+        fields = gate_to_dict(report)
+        return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if how == "text":
+        return _to_text(report)
     if how == "md":
         return _to_markdown(report)
-    raise UnknownName.among("gate format", how, ("md", "json"))
+    raise UnknownName.among("gate format", how, ("text", "md", "json"))
 
 
 def gate_to_console(report: GateReport) -> RenderableType:
     """Return what ``Console.print`` shows: the summary, then what to look at."""
-    verdict = Text(summary(report), style="green" if report.holds else "bold red")
+    verdict = Text(summary(report), style="green" if report.has_passed else "bold red")
     lines = _shown(report)
     if not lines:
         return verdict
@@ -59,7 +104,7 @@ def summary(report: GateReport) -> str:
     counts = [f"{report.count('pass')} pass", f"{report.count('fail')} fail"]
     if unsure := report.count("cannot tell at this n"):
         counts.append(f"{unsure} cannot be told at this n")
-    verdict = "The gate holds" if report.holds else "The gate does not hold"
+    verdict = "The gate holds" if report.has_passed else "The gate does not hold"
     return f"{verdict} ({report.mode}): {', '.join(counts)}."
 
 
@@ -72,14 +117,26 @@ def _to_markdown(report: GateReport) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _to_json(report: GateReport) -> str:
-    fields = {
+def _to_text(report: GateReport) -> str:
+    """Write a line for each, readable at any width and in any log."""
+    lines = [summary(report)]
+    for line in _shown(report):
+        outcome, run, score, reference, measured, delta, reason = _texts(line)
+        values = f"reference {reference or 'none'}, measured {measured or 'none'}"
+        moved = f", delta {delta}" if delta else ""
+        why = f" ({reason})" if reason else ""
+        lines.append(f"{outcome}: {run}, {score}: {values}{moved}{why}")
+    return "\n".join(lines)
+
+
+def gate_to_dict(report: GateReport) -> dict[str, Any]:
+    """Return plain data: the summary and every line."""
+    return {
         "mode": report.mode,
-        "holds": report.holds,
+        "passed": report.has_passed,
         "summary": summary(report),
         "lines": [asdict(line) for line in report.lines],
     }
-    return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _shown(report: GateReport) -> list[GateLine]:
