@@ -287,7 +287,7 @@ def gate(
             options = Options(device="cpu", jobs=jobs, runs=Path(folder) / "runs")
             result = show.watched(asked.cells(), list(asked.seeds), options, sweep)
         records = result.records(options.runs)
-    rows = gates.reference_rows(asked.name, records)
+    rows = gates.reference_rows(asked.name, records, skip_failed=reference is not None)
     if reference is None:
         gates.write_reference(against, rows)
         show.stderr().print(f"{len(rows)} reference rows written to {against}")
@@ -336,21 +336,8 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit status."""
-    from eegfm_bench.errors import BenchError
-
-    # Typer's own copy of click names the root of its refusals differently
-    # between versions; it is always two above BadParameter.
-    usage_error = typer.BadParameter.__mro__[2]
     try:
         status = app(standalone_mode=False) or 0
-    except usage_error as error:
-        error.show()  # type: ignore[attr-defined]
-        status = error.exit_code  # type: ignore[attr-defined]
-    except BenchError as error:
-        if "--json" in sys.argv:
-            show.print_json({"error": str(error), "kind": type(error).__name__})
-        sys.stderr.write(f"eegfm-bench: {error}\n")
-        status = error.exit_status
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write(
             "\neegfm-bench: interrupted. What is done is kept; the same command goes "
@@ -360,4 +347,25 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
         status = 0
+    except Exception as error:
+        status = _refusal(error)
+        if status is None:
+            raise
     sys.exit(status)
+
+
+def _refusal(error: Exception) -> int | None:
+    """Print a refusal and return its exit status; None for any other error."""
+    from eegfm_bench.errors import BenchError
+
+    if isinstance(error, BenchError):
+        if "--json" in sys.argv:
+            show.print_json({"error": str(error), "kind": type(error).__name__})
+        sys.stderr.write(f"eegfm-bench: {error}\n")
+        return error.exit_status
+    # Typer carries a click of its own, so its usage errors are told by shape.
+    shown, status = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if shown is None or status is None:
+        return None
+    shown()
+    return int(status)

@@ -6,6 +6,7 @@ the word, what was expected, and the nearest that exists.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,10 +78,8 @@ def pairs(settings: Sequence[str] | None) -> dict[str, Any]:
             raise SpecError(f"--set {key.strip()} is given twice.")
         read = yaml.safe_load(value)
         if isinstance(read, str):
-            try:  # YAML 1.1 takes 1e-3 for a word
+            with contextlib.suppress(ValueError):  # YAML 1.1 takes 1e-3 for a word
                 read = float(read)
-            except ValueError:
-                pass
         found[key.strip()] = read
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from eegfm_bench.errors import UnknownName
+from eegfm_bench.errors import UnknownName, listed
 from eegfm_bench.report._cells import MARK, PENDING, Column, Row
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _dataset_notes(
         yield f"{dataset} is missing: {missing[dataset].rstrip('.')}."
     if remark := partial_remark(groups, dataset):
         names = _absent(groups, dataset)
-        yield f"{dataset} is {remark}" + (f": {', '.join(names)}." if names else ".")
+        yield f"{dataset} is {remark}" + (f": {listed(names, most=40)}." if names else ".")
     specs = _specs(groups, dataset)
     if len({(s.dataset.data, s.dataset.fingerprint) for s in specs}) > 1:
         yield f"{dataset} is not ranked: its rows are from different recordings."

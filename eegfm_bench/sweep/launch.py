@@ -6,6 +6,7 @@ anything with ``each(tasks)``; a cluster would be one more.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -168,30 +169,36 @@ class _Worker:
                 start_new_session=True,
                 env={**os.environ, **_KEEP_MEMORY, **threads, "PYTHONHASHSEED": "0"},
             )
-
-    def do(self, task: Task, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
-        """Hand over one task; return its outcome, or why the worker died."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        try:
-            stdin.write(json.dumps(task) + "\n")
-            stdin.flush()
-            for line in stdout:
-                event = json.loads(line)
-                if event["event"] == "end":
-                    outcome: Outcome = event["outcome"]
-                    return outcome
-                on_event(event)
-        except (OSError, ValueError):
-            pass
-        return {"died": self._epitaph()}
+        self._stdin, self._stdout = stdin, stdout
+        self._in_use = threading.Lock()
+
+    def do(self, task: Task, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
+        """Hand over one task; return its outcome, or why the worker died."""
+        with self._in_use:
+            try:
+                self._stdin.write(json.dumps(task) + "\n")
+                self._stdin.flush()
+                for line in self._stdout:
+                    event = json.loads(line)
+                    if event["event"] == "end":
+                        outcome: Outcome = event["outcome"]
+                        return outcome
+                    on_event(event)
+            except (OSError, ValueError):
+                pass  # the pipe broke, or a line was cut short: it died
+            return {"died": self._epitaph()}
 
     def kill(self) -> None:
-        """End the process now."""
+        """End the process now, and close the pipe once nobody reads it."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        with self._in_use, contextlib.suppress(OSError):
+            self._stdout.close()
+            self._stdin.close()
 
     def _epitaph(self) -> str:
         code = self._process.wait()

@@ -6,6 +6,7 @@ Run it as ``make golden``; look at the diff before committing it.
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,13 @@ def smoke_reference() -> None:
     )
 
 
+def stored_sweep() -> None:
+    """Write the table of the stored sweep."""
+    sys.path.insert(0, str(HERE.parents[1]))
+    runpy.run_module("tests.golden.sweep.remake", run_name="__main__")
+
+
 if __name__ == "__main__":
     run_ids()
+    stored_sweep()
     smoke_reference()

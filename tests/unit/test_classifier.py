@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_ends_the_cell_with_advice(
     known = fit_module.find_model("eegnet")
     lost = type(known).build
     monkeypatch.setattr(type(known), "build", lambda *a, **k: Diverging())
-    with pytest.raises(RunFailed, match="became nan in epoch 1. Lower the learning"):
+    with pytest.raises(RunFailed, match=r"became nan in epoch 1\. Lower the learning"):
         fit(spec(), prepare("eegmat"))
     monkeypatch.setattr(type(known), "build", lost)
 

@@ -16,7 +16,9 @@ from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.edf import read_edf, read_header
 
 
-def write(path: Path, *, unit: str = "uV", labels: tuple[str, ...] = ("C3", "C4")) -> None:
+def write(
+    path: Path, *, unit: str = "uV", labels: tuple[str, ...] = ("C3", "C4")
+) -> None:
     x = np.random.default_rng(1).normal(0, 0.3, (len(labels), 400))
     signals = [
         edfio.EdfSignal(
@@ -52,7 +54,9 @@ def test_events_and_names_are_read(tmp_path: Path) -> None:
     write(tmp_path / "a.edf", labels=("EEG FP1-REF", "Fc5."))
     recording = read_edf(tmp_path / "a.edf")
     assert recording.channels == ("Fp1", "FC5")
-    assert [(e.onset_s, e.duration_s, e.code) for e in recording.events] == [(1, 2, "T1")]
+    assert [(e.onset_s, e.duration_s, e.code) for e in recording.events] == [
+        (1, 2, "T1")
+    ]
     assert recording.duration_s == read_header(tmp_path / "a.edf").duration_s == 4.0
 
 
@@ -63,7 +67,7 @@ def test_a_second_channel_of_the_same_name_is_kept_apart(tmp_path: Path) -> None
 
 def test_a_file_without_volts_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.edf", unit="degC")
-    with pytest.raises(SignalError, match="no signal is in volts.*'degC'"):
+    with pytest.raises(SignalError, match=r"no signal is in volts.*'degC'"):
         read_edf(tmp_path / "a.edf")
 
 
@@ -87,7 +91,9 @@ def test_bytes_beyond_the_promise_are_refused(tmp_path: Path) -> None:
 
 # What the folder of damaged files says of each.
 REFUSED = {
-    "S001R04_truncated_60pct.edf": "125 records = 2,596,896 bytes.*1,558,137.*cut short",
+    "S001R04_truncated_60pct.edf": (
+        "125 records = 2,596,896 bytes.*1,558,137.*cut short"
+    ),
     "S001R04_header_only.edf": "header only, no samples",
     "S001R04_20s_crlf_damaged.edf": "text-mode transfer.*1,696 too many.*binary mode",
     "S001R04_zero_bytes.edf": "the file is empty",
@@ -154,7 +160,11 @@ def test_a_damaged_file_is_an_error_even_in_a_partial_set(
 @pytest.mark.parity
 @pytest.mark.parametrize(
     "name",
-    ["eegmat/Subject00_1.edf", "eegmmidb/S001/S001R04.edf", "eegmmidb/S014/S014R01.edf"],
+    [
+        "eegmat/Subject00_1.edf",
+        "eegmmidb/S001/S001R04.edf",
+        "eegmmidb/S014/S014R01.edf",
+    ],
 )
 def test_signals_equal_those_mne_reads(data_root: Path, name: str) -> None:
     import mne

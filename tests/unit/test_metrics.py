@@ -41,9 +41,7 @@ def test_against_scikit_learn(n: int, k: int, seed: int) -> None:
     if k == 2:
         expected["auroc"] = sk.roc_auc_score(labels, scores[:, 1])
         expected["auc_pr"] = areas[1]
-        expected["average_precision"] = sk.average_precision_score(
-            labels, scores[:, 1]
-        )
+        expected["average_precision"] = sk.average_precision_score(labels, scores[:, 1])
     else:
         expected["auroc_ovr_macro"] = sk.roc_auc_score(
             labels, scores, multi_class="ovr", average="macro"

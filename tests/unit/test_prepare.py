@@ -211,7 +211,7 @@ def test_a_damaged_store_is_refused_with_the_remedy(
     monkeypatch.setenv("EEGFM_CACHE", str(tmp_path / "cache"))
     path = prepare("eegmat", data=root, allow_partial=True).path
     os.truncate(path / "x.npy", 1000)
-    with pytest.raises(StoreError, match="damaged.*Delete that folder"):
+    with pytest.raises(StoreError, match=r"damaged.*Delete that folder"):
         WindowStore(path)
 
 
@@ -226,7 +226,9 @@ def test_two_processes_on_one_store_agree(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     answers = spawn.Queue()
     both = [
-        spawn.Process(target=_prepare_in, args=(str(root), str(tmp_path / "c"), answers))
+        spawn.Process(
+            target=_prepare_in, args=(str(root), str(tmp_path / "c"), answers)
+        )
         for _ in range(2)
     ]
     for process in both:

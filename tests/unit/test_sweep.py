@@ -1,0 +1,273 @@
+"""Many runs: order, resuming, workers that die, cells that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eegfm_bench
+from eegfm_bench.errors import DataMissing, SpecError, UnknownName
+from eegfm_bench.runs.store import ResultStore
+from eegfm_bench.sweep.launch import InlineLauncher, WorkerPool
+from eegfm_bench.sweep.run import Options, Watcher, cells_of, recall_suite, sweep
+from eegfm_bench.training import worker
+
+
+class Recording(InlineLauncher):
+    """Do tasks in this process, and remember which were fitted."""
+
+    def __init__(self) -> None:
+        self.fitted: list[tuple[str, str, int]] = []
+
+    def each(self, tasks: Iterable[Any], on_event: Any = None) -> Iterator[Any]:
+        for task, outcome in super().each(tasks, on_event):
+            if task["task"] == "fit":
+                spec = task["spec"]
+                self.fitted.append(
+                    (spec["model"], spec["dataset"]["name"], spec["seed"])
+                )
+            yield task, outcome
+
+
+def options(tmp_path: Path, **more: Any) -> Options:
+    return Options(runs=tmp_path / "runs", device="cpu", launcher=Recording(), **more)
+
+
+FAST = (["chance", "bandpower"], ["eegmat", "eyes"])
+
+
+def test_the_first_seed_of_every_cell_comes_first(tmp_path: Path) -> None:
+    opt = options(tmp_path)
+    sweep(cells_of(*FAST, "small", {}), [4, 2], opt)
+    assert isinstance(opt.launcher, Recording)
+    pairs = [("chance", "eegmat"), ("bandpower", "eegmat")]
+    pairs += [("chance", "eyes"), ("bandpower", "eyes")]
+    expected = [(*pair, seed) for seed in (4, 2) for pair in pairs]
+    assert opt.launcher.fitted == expected
+
+
+def test_what_is_done_is_not_run_again_unless_forced(tmp_path: Path) -> None:
+    cells = cells_of(*FAST, "small", {})
+    first = sweep(cells, [0], options(tmp_path))
+    again = sweep(cells, [0], options(tmp_path))
+    assert (first.n_ran, again.n_ran) == (4, 0)
+    assert again.records(tmp_path / "runs") == first.records(tmp_path / "runs")
+    assert sweep(cells, [0], options(tmp_path, force=True)).n_ran == 4
+    assert sweep(cells, [0, 1], options(tmp_path)).n_ran == 4
+
+
+def test_a_failing_cell_costs_one_cell_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eegfm_bench.training import fit as fit_module
+
+    sound = fit_module.fit
+
+    def sick(spec: Any, *args: Any, **more: Any) -> Any:
+        if spec.model == "bandpower" and spec.dataset.name == "eyes":
+            raise ZeroDivisionError("no alpha at all")
+        return sound(spec, *args, **more)
+
+    monkeypatch.setattr(fit_module, "fit", sick)
+    cells = cells_of(*FAST, "small", {})
+    result = sweep(cells, [0], options(tmp_path))
+    records = result.records(tmp_path / "runs")
+    failed = [r for r in records if not r.is_done]
+    assert len(records) == 4
+    assert len(failed) == 1
+    assert failed[0].failure is not None
+    assert failed[0].failure.kind == "ZeroDivisionError"
+    assert failed[0].failure.message == "no alpha at all"
+    assert "in sick" in failed[0].failure.traceback
+    monkeypatch.setattr(fit_module, "fit", sound)
+    assert sweep(cells, [0], options(tmp_path)).n_ran == 0
+    healed = sweep(cells, [0], options(tmp_path, retry_failed=True))
+    assert healed.n_ran == 1
+    assert all(r.is_done for r in healed.records(tmp_path / "runs"))
+
+
+def test_a_suite_goes_on_without_a_missing_dataset(tmp_path: Path) -> None:
+    from eegfm_bench.datasets._prepare import twin_root
+    from eegfm_bench.datasets._spec import find_dataset
+
+    root = twin_root(find_dataset("eyes"))
+    cells = cells_of(["chance"], ["eegmat", "eyes"], "small", {})
+    opt = options(tmp_path, data=str(root), allow_partial=True, suite="mine")
+    result = sweep(cells, [0], opt)
+    assert list(result.missing) == ["eegmat"]
+    assert "physionet" in result.missing["eegmat"]
+    assert [s.dataset.name for s in result.specs] == ["eyes"]
+    recalled = recall_suite(opt.runs, "mine")
+    assert recalled is not None
+    assert (recalled.specs, recalled.missing) == (result.specs, result.missing)
+    with pytest.raises(DataMissing, match="no folder 'eegmat'"):
+        sweep(cells, [0], options(tmp_path, data=str(root), allow_partial=True))
+
+
+def test_settings_reach_the_models_that_have_them(tmp_path: Path) -> None:
+    settings = {"epochs": 1, "F1": 4, "class_weights": "none"}
+    cells = cells_of(["bandpower", "eegnet"], ["eegmat"], "small", settings)
+    result = sweep(cells, [0], options(tmp_path))
+    power, net = result.specs
+    assert power.recipe.class_weights == net.recipe.class_weights == "none"
+    assert (power.options, net.options) == ({}, {"F1": 4})
+    assert net.recipe.epochs == 1
+    assert all(r.is_done for r in result.records(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"epoch": 1}, UnknownName, "Did you mean 'epochs'"),
+        ({"epochs": 0}, SpecError, "'epochs'"),
+        ({"F1": "many"}, SpecError, "'F1' of eegnet is 'many'; expected int"),
+        ({"lr": -1.0}, SpecError, "'lr'"),
+    ],
+)
+def test_a_setting_that_fits_no_model_is_refused(
+    tmp_path: Path, settings: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        sweep(
+            cells_of(["eegnet"], ["eegmat"], "small", settings), [0], options(tmp_path)
+        )
+
+
+def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
+    for models, datasets, scale, says in (
+        (["eegnett"], ["eyes"], "small", "Did you mean 'eegnet'"),
+        (["eegnet"], ["eye"], "small", "Did you mean 'eyes'"),
+        (["eegnet"], ["eyes"], "smal", "Did you mean 'small'"),
+    ):
+        with pytest.raises(UnknownName, match=says):
+            sweep(cells_of(models, datasets, scale, {}), [0], options(tmp_path))
+
+
+def test_an_hour_is_announced_and_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def refuse(seconds: float) -> bool:
+        asked.append(seconds)
+        return False
+
+    cells = cells_of(["eegnet"], ["eegmat"], "small", {"epochs": 10**6})
+    with pytest.raises(SpecError, match=r"about .* hours on this device. Pass --yes"):
+        sweep(cells, [0, 1], options(tmp_path, confirm=refuse))
+    assert asked[0] > 3600
+    assert not list(tmp_path.glob("runs/eegnet*"))
+
+
+class Told(Watcher):
+    def __init__(self) -> None:
+        self.ends: list[str | None] = []
+
+    def ended(self, spec: Any, failure: str | None) -> None:
+        self.ends.append(failure)
+
+
+def test_the_public_run_uses_workers_and_leaves_torch_to_them(tmp_path: Path) -> None:
+    code = (
+        "import sys, eegfm_bench\n"
+        "records = eegfm_bench.run(['chance', 'bandpower'], 'eegmat', seeds=2,\n"
+        "    scale='small', runs=sys.argv[1], jobs=2)\n"
+        "assert all(r.is_done for r in records), records\n"
+        "assert 'torch' not in sys.modules and 'lightning' not in sys.modules\n"
+        "print(len(records))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "4"
+
+
+def test_a_worker_that_dies_costs_its_task_alone(tmp_path: Path) -> None:
+    pool = WorkerPool(jobs=1, n_threads=1, logs=tmp_path)
+    try:
+        pool._borrow().kill()  # one that is dead before it is asked
+        pool._idle = list(pool._all)
+        outcomes = [o for _, o in pool.each([{"task": "describe", "models": []}] * 2)]
+    finally:
+        pool.close()
+    assert "signal SIGKILL" in outcomes[0]["died"]
+    assert outcomes[1]["models"] == {}
+
+
+def test_scores_are_the_same_inline_and_in_workers(tmp_path: Path) -> None:
+    cells = cells_of(["eegnet"], ["eegmat"], "small", {"epochs": 1})
+    inline = sweep(cells, [0], options(tmp_path / "a"))
+    pooled = Options(runs=tmp_path / "b", device="cpu", jobs=2)
+    if (os.cpu_count() or 1) < 2:
+        pooled = Options(runs=tmp_path / "b", device="cpu", jobs=1)
+    apart = sweep(cells, [0], pooled)
+    ours = inline.records(tmp_path / "a" / "runs")[0]
+    theirs = apart.records(tmp_path / "b")[0]
+    assert theirs.provenance is not None
+    if theirs.provenance.n_threads == 1:
+        assert ours.scores == theirs.scores
+
+
+def test_killed_halfway_it_goes_on_to_the_same_scores(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "eegfm_bench", "run", "--model", "eegnet"]
+    command += ["--dataset", "eegmat", "--scale", "small", "--seeds", "3", "--json"]
+    command += ["--jobs", str(os.cpu_count() or 1)]
+    whole = subprocess.run(
+        [*command, "--runs", str(tmp_path / "whole")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    started = subprocess.Popen(
+        [*command, "--runs", str(tmp_path / "cut")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("cut/eegnet*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    done = len(list(tmp_path.glob("cut/eegnet*")))
+    assert done >= 1
+    rest = subprocess.run(
+        [*command, "--runs", str(tmp_path / "cut")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    def scores(text: str) -> dict[str, Any]:
+        return {r["run_id"]: r["scores"] for r in json.loads(text)["records"]}
+
+    assert scores(rest.stdout) == scores(whole.stdout)
+    assert len(scores(rest.stdout)) == 3
+
+
+def test_a_run_that_another_process_holds_waits_its_turn(tmp_path: Path) -> None:
+    cells = cells_of(["chance"], ["eegmat"], "small", {})
+    result = sweep(cells, [0], options(tmp_path))
+    store, spec = ResultStore(tmp_path / "runs"), result.specs[0]
+    task = {"task": "fit", "spec": spec.model_dump(mode="json"), "force": True}
+    task |= {"runs": str(store.root), "device": "cpu", "store": "unused"}
+    with store.claim(spec.run_id) as ours:
+        assert ours
+        assert worker.handle(task, lambda event: None) == {"busy": True}
+
+
+def test_nothing_to_run_is_refused() -> None:
+    with pytest.raises(SpecError, match="Nothing to run"):
+        eegfm_bench.run([], "eyes")
