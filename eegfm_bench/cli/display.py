@@ -176,7 +176,7 @@ def _clock(seconds: float) -> str:
     Examples
     --------
     >>> _clock(7.2), _clock(75), _clock(3700)
-    ('7 s', '1 min 15 s', '1 h 02 min')
+    ('7 s', '1 min 15 s', '1 h 01 min')
     """
     whole = round(seconds)
     if whole < 60:

@@ -65,7 +65,7 @@ def source_folder(root: Path, name: str) -> Path | None:
         if len(inner) > 1:
             raise DataMissing(
                 f"{folder} holds {len(inner)} versions "
-                f"({', '.join(sub.name for sub in inner)}). Keep one below the data root."
+                f"({', '.join(sub.name for sub in inner)}). Keep one."
             )
         if not inner:
             return folder

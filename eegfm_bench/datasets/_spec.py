@@ -168,7 +168,7 @@ class DatasetSpec:
                 raise DataMissing(
                     f"{folder}: subject {subject} has {', '.join(own)} alone, "
                     f"{self.files_per_subject} recordings are expected. Fetch the "
-                    f"others, or move this subject's files away and allow a partial set."
+                    f"others, or move its files away and pass --allow-partial."
                 )
         return sources
 
@@ -193,7 +193,9 @@ class DatasetSpec:
         frames = []
         for source in sources:
             onsets_s, labels = self.windows(source)
-            if labels.size and not 0 <= labels.min() <= labels.max() < len(self.classes):
+            if labels.size and not 0 <= labels.min() <= labels.max() < len(
+                self.classes
+            ):
                 raise SignalError(
                     f"{source.path}: a label is outside 0…{len(self.classes) - 1}. "
                     f"Fetch the file again."

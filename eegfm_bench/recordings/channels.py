@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+
 def standard_name(label: str) -> str:
     """Return a label's 10-05 name; unknown words stay as they are, trimmed.
 

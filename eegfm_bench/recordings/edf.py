@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.channels import standard_name
 from eegfm_bench.recordings.recording import Event, Recording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _UV_PER = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6, "nv": 1e-3}
 _MAGIC = b"0       "
@@ -83,7 +87,8 @@ def read_header(path: Path) -> EdfHeader:
     if header_bytes != 256 * (n_signals + 1) or record_s <= 0 or n_records < 0:
         raise SignalError(
             f"{path}: the EDF header contradicts itself: {header_bytes} header bytes "
-            f"for {n_signals} signals, {n_records} records of {record_s:g} s. {_SUSPECT}"
+            f"for {n_signals} signals, {n_records} records of {record_s:g} s. "
+            f"{_SUSPECT}"
         )
     promised = header_bytes + 2 * sum(samples) * n_records
     if size != promised:
@@ -91,7 +96,10 @@ def read_header(path: Path) -> EdfHeader:
     if n_records == 0:
         raise SignalError(f"{path}: header only, no samples (0 records). {_SUSPECT}")
     return EdfHeader(
-        labels=labels, samples_per_record=samples, n_records=n_records, record_s=record_s
+        labels=labels,
+        samples_per_record=samples,
+        n_records=n_records,
+        record_s=record_s,
     )
 
 
@@ -119,9 +127,12 @@ def read_edf(path: Path, *, name: str | None = None) -> Recording:
     try:
         edf = edfio.read_edf(path)
     except Exception as error:  # the library raises many kinds on odd headers
-        raise SignalError(f"{path}: the EDF content cannot be read: {error}. {_SUSPECT}") from error
+        raise SignalError(
+            f"{path}: the EDF content cannot be read: {error}. {_SUSPECT}"
+        ) from error
     fastest = max(s.sampling_frequency for s in edf.signals)
-    rows, channels = [], []
+    rows: list[NDArray[np.float64]] = []
+    channels: list[str] = []
     for signal in edf.signals:
         unit = signal.physical_dimension.strip().lower().replace("μ", "µ")
         if signal.sampling_frequency != fastest or unit not in _UV_PER:
@@ -129,10 +140,10 @@ def read_edf(path: Path, *, name: str | None = None) -> Recording:
         rows.append(signal.data * _UV_PER[unit])
         channels.append(_once(standard_name(signal.label), channels))
     if not rows:
-        units = sorted({s.physical_dimension for s in edf.signals})
+        units = ", ".join(sorted({repr(s.physical_dimension) for s in edf.signals}))
         raise SignalError(
-            f"{path}: no signal is in volts; the units are {', '.join(map(repr, units))}. "
-            f"Expected uV, mV or V."
+            f"{path}: no signal is in volts; the units are {units}. Expected uV, mV "
+            f"or V. Fetch the recording again."
         )
     events = tuple(
         Event(onset_s=a.onset, duration_s=a.duration or 0.0, code=a.text)

@@ -85,7 +85,7 @@ class Recording:
     @property
     def duration_s(self) -> float:
         """Length in seconds."""
-        return self.x.shape[1] / self.rate_hz
+        return float(self.x.shape[1] / self.rate_hz)
 
     @property
     def flat_channels(self) -> tuple[str, ...]:

@@ -93,13 +93,16 @@ class RunRecord(_Part):
     def _whole(self) -> RunRecord:
         answer = (self.scores, self.checkpoint, self.cost, self.provenance)
         if self.failure is None and any(part is None for part in answer):
-            raise ValueError("a record without a failure needs scores, checkpoint, "
-                             "cost and provenance")
+            raise ValueError(
+                "a record without a failure needs scores, checkpoint, "
+                "cost and provenance"
+            )
         if self.failure is not None and self.scores is not None:
             raise ValueError("a record holds scores or a failure, not both")
         if (self.run_id, self.cell_id) != (self.spec.run_id, self.spec.cell_id):
-            raise ValueError(f"run_id '{self.run_id}' is not that of its spec, "
-                             f"'{self.spec.run_id}'")
+            raise ValueError(
+                f"run_id '{self.run_id}' is not that of its spec, '{self.spec.run_id}'"
+            )
         for part, metrics in (self.scores or {}).items():
             for metric, value in metrics.items():
                 if value is None and metric not in self.reasons.get(part, {}):

@@ -137,7 +137,11 @@ def canonical_json(value: Any) -> str:
     Keys are sorted and floats printed by ``repr``; NaN is refused.
     """
     return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+        ensure_ascii=False,
     )
 
 

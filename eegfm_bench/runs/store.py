@@ -125,6 +125,6 @@ def _try_lock(file: IO[str]) -> bool:
     # A holder that finished between our open and our lock has unlinked the
     # name: the lock is then on a file nobody else can find.
     try:
-        return os.fstat(file.fileno()).st_ino == os.stat(file.name).st_ino
+        return os.fstat(file.fileno()).st_ino == Path(file.name).stat().st_ino
     except FileNotFoundError:
         return False

@@ -32,7 +32,7 @@ def grid_onsets(
     """
     # A millionth of a stride forgives durations that are sums of floats.
     n_windows = int(np.floor((duration_s - window_s) / stride_s + 1e-6)) + 1
-    return np.arange(max(n_windows, 0)) * stride_s
+    return np.arange(max(n_windows, 0), dtype=np.float64) * np.float64(stride_s)
 
 
 def cut(

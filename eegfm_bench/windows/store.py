@@ -75,7 +75,8 @@ class WindowStore:
     @cached_property
     def x(self) -> NDArray[np.float32]:
         """Windows (N, C, T) in µV, a read-only memory map."""
-        return np.load(self.path / "x.npy", mmap_mode="r")
+        x: NDArray[np.float32] = np.load(self.path / "x.npy", mmap_mode="r")
+        return x
 
     def rows(self, part: str) -> NDArray[np.int64]:
         """Return the row numbers of one part."""
