@@ -18,6 +18,7 @@ EPILOG = (
     "Exit status: 0 all done, 1 a cell failed or a check did not hold, "
     "2 bad usage or missing data, 130 interrupted."
 )
+INTERRUPTED = 130
 app = typer.Typer(
     name="eegfm-bench",
     help="Compare EEG models under one exact protocol per dataset.",
@@ -339,18 +340,20 @@ def main() -> NoReturn:
     try:
         status = app(standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write(
-            "\neegfm-bench: interrupted. What is done is kept; the same command goes "
-            "on from there.\n"
-        )
-        status = 130
+        status = INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
         status = 0
     except Exception as error:
-        status = _refusal(error)
-        if status is None:
+        refused = _refusal(error)
+        if refused is None:
             raise
+        status = refused
+    if status == INTERRUPTED:
+        sys.stderr.write(
+            "\neegfm-bench: interrupted. What is done is kept; the same command goes "
+            "on from there.\n"
+        )
     sys.exit(status)
 
 
