@@ -6,6 +6,7 @@ with ``--json``); progress and messages go to standard error.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -366,6 +367,13 @@ def _refusal(error: Exception) -> int | None:
             show.print_json({"error": str(error), "kind": type(error).__name__})
         sys.stderr.write(f"eegfm-bench: {error}\n")
         return error.exit_status
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" under {error.filename}" if error.filename else ""
+        sys.stderr.write(
+            f"eegfm-bench: the disk{where} is full. Make room and run the same command "
+            f"again; what is done is kept.\n"
+        )
+        return 2
     # Typer carries a click of its own, so its usage errors are told by shape.
     shown, status = getattr(error, "show", None), getattr(error, "exit_code", None)
     if shown is None or status is None:

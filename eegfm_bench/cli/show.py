@@ -87,7 +87,9 @@ def finish(
             }
         )
     else:
-        for table in tables:
+        for place, table in enumerate(tables):
+            if place:
+                typer.echo()
             print_table(table)
     failed = [record for record in records if not record.is_done]
     if failed:

@@ -6,6 +6,7 @@ scheduler: a run is done, failed or absent, and that is read from disk alone.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from eegfm_bench.errors import StoreError
 from eegfm_bench.runs.record import RunRecord
 from eegfm_bench.runs.spec import RunSpec
 
@@ -59,7 +61,26 @@ class ResultStore:
             Replaces whatever this run had before.
         write_beside : function of a folder
             Writes further files (predictions) into the folder it is given.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full.
         """
+        try:
+            return self._put(record, write_beside)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StoreError(
+                f"The disk under {self.root} is full, so the record of "
+                f"{record.run_id} could not be written; nothing half-written was left "
+                f"behind. Make room and run the same command again."
+            ) from error
+
+    def _put(
+        self, record: RunRecord, write_beside: Callable[[Path], None] | None
+    ) -> Path:
         self.root.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
         try:
