@@ -14,7 +14,8 @@ import eegfm_bench.models
 from eegfm_bench.datasets._prepare import prepare
 from eegfm_bench.models import _spec
 from eegfm_bench.sweep.launch import InlineLauncher
-from eegfm_bench.sweep.run import Options, cells_of, sweep
+from eegfm_bench.sweep.run import Options, sweep
+from eegfm_bench.sweep.specs import cells_of
 
 PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 

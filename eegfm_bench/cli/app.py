@@ -108,7 +108,8 @@ def run(
     from eegfm_bench.report.subjects import subject_scores
     from eegfm_bench.report.table import make_table
     from eegfm_bench.runs.store import ResultStore
-    from eegfm_bench.sweep.run import Options, cells_of, sweep
+    from eegfm_bench.sweep.run import Options, sweep
+    from eegfm_bench.sweep.specs import cells_of
 
     models, datasets = words.names("--model", model), words.names("--dataset", dataset)
     words.refuse_adaptation(models, adapt, weights)

@@ -128,18 +128,16 @@ def suite_table(name: str, runs: Path) -> Table:
     from eegfm_bench.errors import DataMissing
     from eegfm_bench.report.table import make_table
     from eegfm_bench.runs.store import ResultStore
-    from eegfm_bench.sweep.run import recall_suite
+    from eegfm_bench.sweep.notes import recall_suite
     from eegfm_bench.sweep.suite import load_suite
 
     suite = load_suite(name)
     asked = recall_suite(runs, suite.name)
     if asked is not None:
-        return make_table(
-            asked.records(runs),
-            title=suite.title,
-            specs=asked.specs,
-            missing=asked.missing,
-        )
+        specs, missing = asked
+        store = ResultStore(runs)
+        records = [r for s in specs if (r := store.get(s.run_id)) is not None]
+        return make_table(records, title=suite.title, specs=specs, missing=missing)
     fitting = [
         record
         for record in ResultStore(runs).records()

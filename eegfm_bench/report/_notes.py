@@ -134,7 +134,8 @@ def _dataset_notes(
         yield f"{dataset} is missing: {missing[dataset].rstrip('.')}."
     if remark := partial_remark(groups, dataset):
         names = _absent(groups, dataset)
-        yield f"{dataset} is {remark}" + (f": {listed(names, most=40)}." if names else ".")
+        who = f": {listed(names, most=40)}" if names else ""
+        yield f"{dataset} is {remark}{who}."
     specs = _specs(groups, dataset)
     if len({(s.dataset.data, s.dataset.fingerprint) for s in specs}) > 1:
         yield f"{dataset} is not ranked: its rows are from different recordings."

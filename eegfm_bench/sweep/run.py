@@ -6,7 +6,6 @@ be asked. The parent imports no torch; workers tell it what it must know.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,27 +19,19 @@ from eegfm_bench.errors import (
     BenchError,
     DataMissing,
     SpecError,
-    StoreError,
     UnknownName,
 )
 from eegfm_bench.runs.record import Failure, RunRecord
 from eegfm_bench.runs.spec import (
-    ClosedFormRecipe,
-    DatasetRef,
-    NoRecipe,
     RunSpec,
     TrainingRecipe,
-    checked,
 )
 from eegfm_bench.runs.store import ResultStore
 from eegfm_bench.sweep.launch import OnEvent, Outcome, Task, WorkerPool
+from eegfm_bench.sweep.notes import remember_suite
+from eegfm_bench.sweep.specs import cells_of, make_spec, refuse_unknown_settings
 from eegfm_bench.sweep.suite import Cell
 
-_RECIPE_KINDS: dict[str, Any] = {
-    "gradient": TrainingRecipe,
-    "closed_form": ClosedFormRecipe,
-    "prior": NoRecipe,
-}
 # Below this many seconds a window (far above any model on one core), a sweep
 # that would still take less than an hour needs no measured estimate.
 _SLOWEST_WINDOW_S = 0.5
@@ -188,33 +179,6 @@ def run(
     return sweep(cells, numbers, options).records(options.runs)
 
 
-def cells_of(
-    models: Sequence[str],
-    datasets: Sequence[str],
-    scale: str,
-    settings: Mapping[str, Any],
-) -> list[Cell]:
-    """Return every model on every dataset, dataset by dataset.
-
-    Raises
-    ------
-    UnknownName
-        If there is no such scale.
-    """
-    if scale not in ("paper", "small"):
-        raise UnknownName.among("scale", scale, ("paper", "small"))
-    return [
-        Cell(
-            model=model,
-            dataset=dataset,
-            scale="small" if scale == "small" else "paper",
-            settings=tuple(settings.items()),
-        )
-        for dataset in datasets
-        for model in models
-    ]
-
-
 def sweep(
     cells: Sequence[Cell],
     seeds: Sequence[int],
@@ -252,7 +216,7 @@ def sweep(
             launcher.close()
             launcher = _pool(options, device)
         described = about["models"]
-        _refuse_unknown_settings(cells, described)
+        refuse_unknown_settings(cells, described)
         prepared = _prepare(launcher, cells, described, options, result, watcher)
         for seed in seeds:
             for cell in cells:
@@ -262,7 +226,7 @@ def sweep(
                         make_spec(cell, seed, described[cell.model], got)
                     )
         if options.suite is not None:
-            _remember_suite(options.runs, options.suite, result)
+            remember_suite(options.runs, options.suite, result.specs, result.missing)
         store = ResultStore(options.runs)
         todo = (
             list(result.specs)
@@ -283,90 +247,6 @@ def sweep(
         if options.launcher is None:
             launcher.close()
     return result
-
-
-def make_spec(
-    cell: Cell, seed: int, described: Mapping[str, Any], prepared: Mapping[str, Any]
-) -> RunSpec:
-    """Write the question of a cell and a seed.
-
-    Parameters
-    ----------
-    cell : Cell
-    seed : int
-    described : mapping
-        What a worker said of the model.
-    prepared : mapping
-        What a worker said of the windows: ``ref`` and ``manifest``.
-
-    Raises
-    ------
-    SpecError
-        If a setting has the wrong type or range.
-    """
-    recipe_values = dict(described["recipes"][cell.scale])
-    kind = _RECIPE_KINDS[recipe_values["kind"]]
-    if kind is not NoRecipe:
-        recipe_values["select"] = prepared["manifest"]["main_score"]
-    options: dict[str, Any] = {}
-    for key, value in cell.settings:
-        if key in kind.model_fields:
-            recipe_values[key] = value
-        elif key in described["options"]:
-            value = _like(described["options"][key], value, key, cell.model)
-            if value != described["options"][key]:
-                options[key] = value
-    spec: RunSpec = checked(
-        RunSpec,
-        {
-            "dataset": DatasetRef.model_validate(prepared["ref"]),
-            "model": cell.model,
-            "model_version": described["version"],
-            "options": options,
-            "scale": cell.scale,
-            "adapt": cell.adapt,
-            "seed": seed,
-            "recipe": checked(kind, recipe_values, what=f"the recipe of {cell.model}"),
-        },
-        what=f"the run of {cell.model} on {cell.dataset}",
-    )
-    return spec
-
-
-def recall_suite(runs: Path, name: str) -> Sweep | None:
-    """Return the questions last asked for a suite in this folder, or None.
-
-    Raises
-    ------
-    StoreError
-        If the note is damaged.
-    """
-    file = runs / ".sweeps" / f"{name}.json"
-    try:
-        note = json.loads(file.read_text(encoding="utf-8"))
-        return Sweep(
-            specs=[RunSpec.model_validate(spec) for spec in note["specs"]],
-            missing=note["missing"],
-        )
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError) as error:
-        raise StoreError(
-            f"The note {file} is damaged ({error}). Delete it and sweep again."
-        ) from error
-
-
-def _remember_suite(runs: Path, name: str, result: Sweep) -> None:
-    """Note which questions a suite asked, for its table to find them."""
-    folder = runs / ".sweeps"
-    folder.mkdir(parents=True, exist_ok=True)
-    note = {
-        "specs": [spec.model_dump(mode="json") for spec in result.specs],
-        "missing": result.missing,
-    }
-    new = folder / f".{name}-{os.getpid()}.json"
-    new.write_text(json.dumps(note) + "\n", encoding="utf-8")
-    new.replace(folder / f"{name}.json")
 
 
 def cores() -> int:
@@ -480,40 +360,6 @@ def _refuse_empty_parts(dataset: str, counts: Mapping[str, int]) -> None:
             f"{dataset} has no windows in its {' and '.join(empty)} part, so nothing "
             f"can be run: {dict(counts)}. Add subjects of that part to the data root."
         )
-
-
-def _refuse_unknown_settings(
-    cells: Sequence[Cell], described: Mapping[str, Any]
-) -> None:
-    """Refuse a setting that no model of the command has."""
-    known: set[str] = set()
-    for cell in cells:
-        about = described[cell.model]
-        kind = _RECIPE_KINDS[about["recipes"][cell.scale]["kind"]]
-        known |= set(kind.model_fields) - {"kind"} | set(about["options"])
-    for cell in cells:
-        for key, _ in cell.settings:
-            if key not in known:
-                raise UnknownName.among("setting", key, known)
-
-
-def _like(default: Any, value: Any, key: str, model: str) -> Any:
-    """Return a setting with the type of the option's default."""
-    if isinstance(default, bool) or default is None or not isinstance(value, str):
-        is_fit = default is None or isinstance(value, type(default))
-        if is_fit or (isinstance(default, float) and isinstance(value, int)):
-            return float(value) if isinstance(default, float) else value
-    elif isinstance(default, (int, float)):
-        try:
-            return type(default)(value)
-        except ValueError:
-            pass
-    elif isinstance(default, str):
-        return value
-    raise SpecError(
-        f"The option '{key}' of {model} is {value!r}; expected "
-        f"{type(default).__name__}, such as {default!r}."
-    )
 
 
 def _fit_task(

@@ -243,13 +243,12 @@ def test_a_kill_while_writing_is_as_if_it_never_began(tmp_path: Path) -> None:
     root = twin_copy(tmp_path)
     cache = tmp_path / "c"
     spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(
-        target=_prepare_in, args=(str(root), str(cache), spawn.Queue())
-    )
+    unread = spawn.Queue()
+    process = spawn.Process(target=_prepare_in, args=(str(root), str(cache), unread))
     process.start()
     deadline = time.monotonic() + 60
-    while not list(cache.glob("windows/.new-*")) and time.monotonic() < deadline:
-        time.sleep(0.002)
+    while not list(cache.glob("windows/.new-*/x.npy")):
+        assert time.monotonic() < deadline, "it never began to write"
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()

@@ -121,7 +121,7 @@ def test_a_put_that_breaks_changes_nothing(tmp_path: Path) -> None:
     def break_off(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(StoreError, match="is full.*nothing half-written"):
+    with pytest.raises(StoreError, match=r"is full.*nothing half-written"):
         store.put(record, break_off)
     assert store.get(record.run_id) == record
     assert [p.name for p in tmp_path.iterdir()] == [record.run_id]

@@ -18,7 +18,9 @@ import eegfm_bench
 from eegfm_bench.errors import DataMissing, SpecError, UnknownName
 from eegfm_bench.runs.store import ResultStore
 from eegfm_bench.sweep.launch import InlineLauncher, WorkerPool
-from eegfm_bench.sweep.run import Options, Watcher, cells_of, recall_suite, sweep
+from eegfm_bench.sweep.notes import recall_suite
+from eegfm_bench.sweep.run import Options, Watcher, sweep
+from eegfm_bench.sweep.specs import cells_of
 from eegfm_bench.training import worker
 
 
@@ -106,9 +108,7 @@ def test_a_suite_goes_on_without_a_missing_dataset(tmp_path: Path) -> None:
     assert list(result.missing) == ["eegmat"]
     assert "physionet" in result.missing["eegmat"]
     assert [s.dataset.name for s in result.specs] == ["eyes"]
-    recalled = recall_suite(opt.runs, "mine")
-    assert recalled is not None
-    assert (recalled.specs, recalled.missing) == (result.specs, result.missing)
+    assert recall_suite(opt.runs, "mine") == (result.specs, result.missing)
     with pytest.raises(DataMissing, match="no folder 'eegmat'"):
         sweep(cells, [0], options(tmp_path, data=str(root), allow_partial=True))
 

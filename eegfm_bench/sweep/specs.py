@@ -1,0 +1,135 @@
+"""Cells become specs: recipes, options and settings put together.
+
+From: cells, and what workers said of models and windows. To: RunSpecs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eegfm_bench.errors import SpecError, UnknownName
+from eegfm_bench.runs.spec import (
+    ClosedFormRecipe,
+    DatasetRef,
+    NoRecipe,
+    RunSpec,
+    TrainingRecipe,
+    checked,
+)
+from eegfm_bench.sweep.suite import Cell
+
+_RECIPE_KINDS: dict[str, Any] = {
+    "gradient": TrainingRecipe,
+    "closed_form": ClosedFormRecipe,
+    "prior": NoRecipe,
+}
+
+
+def cells_of(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    scale: str,
+    settings: Mapping[str, Any],
+) -> list[Cell]:
+    """Return every model on every dataset, dataset by dataset.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such scale.
+    """
+    if scale not in ("paper", "small"):
+        raise UnknownName.among("scale", scale, ("paper", "small"))
+    return [
+        Cell(
+            model=model,
+            dataset=dataset,
+            scale="small" if scale == "small" else "paper",
+            settings=tuple(settings.items()),
+        )
+        for dataset in datasets
+        for model in models
+    ]
+
+
+def make_spec(
+    cell: Cell, seed: int, described: Mapping[str, Any], prepared: Mapping[str, Any]
+) -> RunSpec:
+    """Write the question of a cell and a seed.
+
+    Parameters
+    ----------
+    cell : Cell
+    seed : int
+    described : mapping
+        What a worker said of the model.
+    prepared : mapping
+        What a worker said of the windows: ``ref`` and ``manifest``.
+
+    Raises
+    ------
+    SpecError
+        If a setting has the wrong type or range.
+    """
+    recipe_values = dict(described["recipes"][cell.scale])
+    kind = _RECIPE_KINDS[recipe_values["kind"]]
+    if kind is not NoRecipe:
+        recipe_values["select"] = prepared["manifest"]["main_score"]
+    options: dict[str, Any] = {}
+    for key, value in cell.settings:
+        if key in kind.model_fields:
+            recipe_values[key] = value
+        elif key in described["options"]:
+            value = _like(described["options"][key], value, key, cell.model)
+            if value != described["options"][key]:
+                options[key] = value
+    spec: RunSpec = checked(
+        RunSpec,
+        {
+            "dataset": DatasetRef.model_validate(prepared["ref"]),
+            "model": cell.model,
+            "model_version": described["version"],
+            "options": options,
+            "scale": cell.scale,
+            "adapt": cell.adapt,
+            "seed": seed,
+            "recipe": checked(kind, recipe_values, what=f"the recipe of {cell.model}"),
+        },
+        what=f"the run of {cell.model} on {cell.dataset}",
+    )
+    return spec
+
+
+def refuse_unknown_settings(
+    cells: Sequence[Cell], described: Mapping[str, Any]
+) -> None:
+    """Refuse a setting that no model of the command has."""
+    known: set[str] = set()
+    for cell in cells:
+        about = described[cell.model]
+        kind = _RECIPE_KINDS[about["recipes"][cell.scale]["kind"]]
+        known |= set(kind.model_fields) - {"kind"} | set(about["options"])
+    for cell in cells:
+        for key, _ in cell.settings:
+            if key not in known:
+                raise UnknownName.among("setting", key, known)
+
+
+def _like(default: Any, value: Any, key: str, model: str) -> Any:
+    """Return a setting with the type of the option's default."""
+    if isinstance(default, bool) or default is None or not isinstance(value, str):
+        is_fit = default is None or isinstance(value, type(default))
+        if is_fit or (isinstance(default, float) and isinstance(value, int)):
+            return float(value) if isinstance(default, float) else value
+    elif isinstance(default, (int, float)):
+        try:
+            return type(default)(value)
+        except ValueError:
+            pass
+    elif isinstance(default, str):
+        return value
+    raise SpecError(
+        f"The option '{key}' of {model} is {value!r}; expected "
+        f"{type(default).__name__}, such as {default!r}."
+    )
