@@ -85,6 +85,7 @@ def done(
             packages={},
             python="3",
             platform="any",
+            arithmetic="AVX2",
             processor="any",
             device="cpu",
             n_threads=1,

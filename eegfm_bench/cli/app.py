@@ -278,7 +278,7 @@ def gate(
     import tempfile
 
     from eegfm_bench.report import gate as gates
-    from eegfm_bench.sweep.run import Options, sweep
+    from eegfm_bench.sweep.run import Options, cores, sweep
     from eegfm_bench.sweep.suite import load_suite
 
     asked = load_suite(suite)
@@ -287,7 +287,12 @@ def gate(
     # Afresh: neither windows nor records that older code wrote may answer.
     with tempfile.TemporaryDirectory(prefix="eegfm-gate-") as folder:
         with show.private_places(Path(folder) / "cache"):
-            options = Options(device="cpu", jobs=jobs, runs=Path(folder) / "runs")
+            options = Options(
+                device="cpu",
+                jobs=jobs or cores(),
+                runs=Path(folder) / "runs",
+                is_portable=True,
+            )
             result = show.watched(asked.cells(), list(asked.seeds), options, sweep)
         records = result.records(options.runs)
     rows = gates.reference_rows(asked.name, records, skip_failed=reference is not None)

@@ -38,6 +38,7 @@ class GateRow:
     value: float | None
     run_id: str
     cell_id: str
+    arithmetic: str
 
     @property
     def cell(self) -> tuple[str, ...]:
@@ -91,6 +92,7 @@ def reference_rows(
                 value=None if value is None else float(value),
                 run_id=r.run_id,
                 cell_id=r.cell_id,
+                arithmetic=_arithmetic(r),
             )
             for r in records
             for part in PARTS_HELD
@@ -98,6 +100,17 @@ def reference_rows(
         ),
         key=_order,
     )
+
+
+def _arithmetic(record: RunRecord) -> str:
+    """Name what decides how sums round: processor, instructions, libraries."""
+    made = record.provenance
+    if made is None:
+        return ""
+    libraries = [
+        f"{name} {made.packages.get(name, '?')}" for name in ("torch", "numpy")
+    ]
+    return "; ".join([made.processor, made.arithmetic, *libraries])
 
 
 def write_reference(path: Path, rows: Sequence[GateRow]) -> None:

@@ -3,7 +3,9 @@
 From: records, and ``results/<suite>/reference.csv``. To: a GateReport, read by a
 person or by CI.
 
-Exact mode asks for the same runs and, for each, the same scores. Statistical mode
+Exact mode asks for the same runs and, for each, the same scores: to the last bit
+but for printing where processor, instruction set and libraries are those of the
+reference, else within what rounding was seen to do. Statistical mode
 asks whether a cell's test scores dropped: it passes while the mean over seeds
 (paired where seeds match) drops by at most 0.02, fails when the drop also exceeds
 three standard errors of the reference, and cannot tell in between, or with fewer
@@ -38,7 +40,11 @@ __all__ = ["GateLine", "GateReport", "GateRow", "compare", "gate_to_console"]
 __all__ += ["read_reference", "reference_rows", "refuse_mode", "render_gate"]
 __all__ += ["write_reference"]
 
-TOLERANCE = 1e-6  # far below a printed digit; above rounding across platforms
+TOLERANCE = 1e-6  # far below a printed digit
+# Another processor rounds differently, and training carries that on: in trials with
+# three instruction sets AUROC moved by up to 1e-4, log loss by 6e-4; one window of
+# the smoke suite on the other side of the threshold is 5e-3.
+ROUNDING = 0.01
 DROP = 0.02
 N_ERRORS = 3.0
 K = TypeVar("K", bound=Hashable)
@@ -120,8 +126,12 @@ def _values(old: GateRow, new: GateRow) -> GateLine:
     if old.value is None or new.value is None:
         side = "reference" if old.value is None else "runs"
         return _line(old, new, "fail", f"undefined in the {side} alone")
-    is_same = abs(new.value - old.value) <= TOLERANCE
-    reason = "" if is_same else f"differs by more than {TOLERANCE:g}"
+    is_alike = new.arithmetic == old.arithmetic
+    allowed = TOLERANCE if is_alike else ROUNDING
+    is_same = abs(new.value - old.value) <= allowed
+    reason = "" if is_same else f"differs by more than {allowed:g}"
+    if is_same and not is_alike:
+        reason = f"within {ROUNDING:g}, on another processor or library version"
     return _line(old, new, "pass" if is_same else "fail", reason)
 
 

@@ -48,7 +48,11 @@ class Cost(_Part):
 
 
 class Provenance(_Part):
-    """Where and with what the run was made; nothing here changes its name."""
+    """Where and with what the run was made; nothing here changes its name.
+
+    ``arithmetic`` is the processor's instruction set as torch used it: another
+    one rounds differently.
+    """
 
     finished_at: str
     package_version: str
@@ -57,6 +61,7 @@ class Provenance(_Part):
     python: str
     platform: str
     processor: str
+    arithmetic: str
     device: str
     n_threads: int
     absent_subjects: tuple[str, ...] = ()

@@ -35,6 +35,15 @@ _KEEP_MEMORY = {
 # Threads that wait by spinning take the cores from those that work: on a busy
 # machine, two spinning threads ran a small model a hundred times slower.
 _WAIT_QUIETLY = {"OMP_WAIT_POLICY": "PASSIVE"}
+# The instructions every 64-bit x86 processor has, for rows to be compared across
+# machines: wider ones sum in another order. Slower; for the gate alone.
+_PORTABLE = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX",
+}
 _BUSY_WAIT_S = 0.5
 
 
@@ -70,9 +79,14 @@ class WorkerPool:
         Threads of each; ``jobs * n_threads`` should not exceed the cores.
     logs : path
         Folder for what the workers' libraries print.
+    is_portable : bool
+        Whether to round as every machine does, at some cost of speed.
     """
 
-    def __init__(self, *, jobs: int, n_threads: int, logs: Path) -> None:
+    def __init__(
+        self, *, jobs: int, n_threads: int, logs: Path, is_portable: bool = False
+    ) -> None:
+        self._extra = _PORTABLE if is_portable else {}
         self.jobs = jobs
         self.n_threads = n_threads
         self._logs = logs
@@ -91,7 +105,7 @@ class WorkerPool:
         """
         todo = deque(tasks)
         n_open = len(todo)
-        news: queue.SimpleQueue[tuple[str, Task, dict[str, Any]]] = queue.SimpleQueue()
+        news: queue.SimpleQueue[tuple[str, Task, Any]] = queue.SimpleQueue()
         take = threading.Lock()
 
         def serve() -> None:
@@ -100,31 +114,38 @@ class WorkerPool:
                     if not todo:
                         return
                     task = todo.popleft()
-                worker = self._borrow()
-
-                def report(event: dict[str, Any], task: Task = task) -> None:
-                    news.put(("event", task, event))
-
-                outcome = worker.do(task, report)
+                try:
+                    outcome = self._do(task, news)
+                except Exception as error:  # the caller's thread is to have it
+                    news.put(("error", task, error))
+                    return
                 if outcome.get("busy"):
-                    self._give_back(worker)
                     time.sleep(_BUSY_WAIT_S)
                     with take:
                         todo.append(task)
-                    continue
-                if "died" not in outcome:
-                    self._give_back(worker)
-                news.put(("end", task, outcome))
+                else:
+                    news.put(("end", task, outcome))
 
         for _ in range(min(self.jobs, n_open)):
             threading.Thread(target=serve, daemon=True).start()
         while n_open:
             kind, task, what = news.get()
+            if kind == "error":
+                raise what
             if kind == "end":
                 n_open -= 1
                 yield task, what
             elif on_event is not None:
                 on_event(task, what)
+
+    def _do(
+        self, task: Task, news: queue.SimpleQueue[tuple[str, Task, Any]]
+    ) -> Outcome:
+        worker = self._borrow()
+        outcome = worker.do(task, lambda event: news.put(("event", task, event)))
+        if "died" not in outcome:
+            self._give_back(worker)
+        return outcome
 
     def close(self) -> None:
         """End all workers, at once: what they had not written is not there."""
@@ -138,9 +159,8 @@ class WorkerPool:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-            worker = _Worker(
-                self.n_threads, self._logs / f"worker-{len(self._all)}.log"
-            )
+            log = self._logs / f"worker-{len(self._all)}.log"
+            worker = _Worker(self.n_threads, log, self._extra)
             self._all.append(worker)
             return worker
 
@@ -152,7 +172,7 @@ class WorkerPool:
 class _Worker:
     """One worker process and the pipe to it."""
 
-    def __init__(self, n_threads: int, log: Path) -> None:
+    def __init__(self, n_threads: int, log: Path, extra: dict[str, str]) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         threads = {
@@ -175,6 +195,7 @@ class _Worker:
                     **_KEEP_MEMORY,
                     **_WAIT_QUIETLY,
                     **threads,
+                    **extra,
                     "PYTHONHASHSEED": "0",
                 },
             )

@@ -70,6 +70,7 @@ class Options:
     force: bool = False
     confirm: Callable[[float], bool] = lambda seconds: True
     suite: str | None = None
+    is_portable: bool = False
     launcher: Launcher | None = None
 
 
@@ -266,7 +267,10 @@ def _pool(options: Options, device: str) -> WorkerPool:
     # The thread count moves last digits, so it depends on the machine and on
     # --jobs alone, never on how many cells are left.
     return WorkerPool(
-        jobs=jobs, n_threads=max(1, cores() // jobs), logs=options.runs / ".logs"
+        jobs=jobs,
+        n_threads=max(1, cores() // jobs),
+        logs=options.runs / ".logs",
+        is_portable=options.is_portable,
     )
 
 

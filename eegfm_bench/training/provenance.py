@@ -50,6 +50,7 @@ def provenance(
         python=platform.python_version(),
         platform=platform.platform(terse=True),
         processor=_processor(),
+        arithmetic=torch.backends.cpu.get_cpu_capability(),
         device=name,
         n_threads=torch.get_num_threads(),
         absent_subjects=absent_subjects,
