@@ -8,11 +8,13 @@ artefacts by ICA before release; nothing is filtered here.
 
 from __future__ import annotations
 
+from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
 from eegfm_bench.recordings.edf import read_edf, read_header
 from eegfm_bench.recordings.recording import Recording
@@ -77,11 +79,101 @@ def read(source: Source) -> Recording:
     return read_edf(source.path)
 
 
+# The draw of people; another word, other people and another difficulty.
+TWIN = "eegmat-23"
+# Subjects and (rest, arithmetic) lengths in seconds of each part of the small twin:
+# 168 + 16 + 192 windows, so 2 passes over train and val and one over test are 560.
+SMALL = (
+    (SPLIT.train, (17.0, 17.0)),
+    (SPLIT.val, (12.0, 12.0)),
+    (SPLIT.test, (122.0, 122.0)),
+)
+# The genuine lengths of rest that are not 182 s.
+REST_S = {"Subject04": 170.0, "Subject10": 188.0, "Subject31": 80.0}
+# Counting desynchronises alpha: each of its places is a little stronger, yet out of
+# step they add up to less on the scalp.
+STATES = (
+    _simulate.State(unison=0.95),
+    _simulate.State(
+        unison=0.15,
+        change={"alpha": 0.18, "theta": 0.08, "muscle": 0.02},
+    ),
+)
+# The publisher notched out 50 Hz, kept 0.5-45 Hz and took out blinks by ICA.
+LAB = _simulate.Lab(
+    rate_hz=500.0,
+    gain=0.6,
+    background_uv=3.1,
+    blink_uv=4.0,
+    blinks_per_minute=10.0,
+    line_hz=50.0,
+    line_uv=0.2,
+    noise_uv=2.8,
+    drift=0.03,
+    band_hz=(0.5, 45.0),
+)
+
+
 def simulate(folder: Path, size: str) -> None:
     """Write the twin: alpha falls and frontal theta rises during arithmetic."""
-    from eegfm_bench.datasets import _simulate
+    if size == "small":
+        lengths_s = {s: both_s for subjects, both_s in SMALL for s in subjects}
+    else:
+        lengths_s = {s: (REST_S.get(s, 182.0), 62.0) for s in SPLIT.subjects}
+    for subject, both_s in lengths_s.items():
+        rng = _simulate.randomness(TWIN, subject)
+        person = _simulate.draw_person(CHANNELS, rng)
+        for run, (state, duration_s) in enumerate(
+            zip(STATES, both_s, strict=True), start=1
+        ):
+            recording = f"{subject}_{run}"
+            rng = _simulate.randomness(TWIN, subject, recording)
+            x = _simulate.record(
+                CHANNELS,
+                ("A1", "A2"),
+                person,
+                state,
+                LAB,
+                duration_s=duration_s,
+                rng=rng,
+            )
+            ecg_mv = _simulate.heartbeat(LAB.rate_hz, x.shape[1], rng)
+            _write_edf(folder / f"{recording}.edf", x, ecg_mv)
 
-    _simulate.write_eegmat(folder, size)
+
+def _write_edf(path: Path, x: NDArray[np.float64], ecg_mv: NDArray[np.float64]) -> None:
+    """Write EDF+ with the publisher's labels and header; x (C, T) in µV."""
+    import edfio
+
+    prefiltering = "HP:0.500000Hz LP:45.000000Hz RF:50Hz"
+    signals = [
+        edfio.EdfSignal(
+            row,
+            LAB.rate_hz,
+            label=label,
+            physical_dimension=unit,
+            prefiltering=prefiltering,
+        )
+        for row, label, unit in (
+            *((row, f"EEG {c}", "uV") for row, c in zip(x, CHANNELS, strict=True)),
+            (ecg_mv, "ECG ECG", "mV"),
+        )
+    ]
+    edfio.Edf(
+        signals,
+        patient=edfio.Patient(
+            code="0", sex="M", birthdate=date(1990, 1, 1), name="Subject0"
+        ),
+        recording=edfio.Recording(
+            startdate=date(2011, 1, 1),
+            hospital_administration_code="0",
+            investigator_technician_code="Doctor",
+            equipment_code="NeuroCom_Professional_3.0.0",
+        ),
+        starttime=time(0, 0, 0),
+        data_record_duration=1.0,
+        annotations=(),
+    ).write(path)
 
 
 DATASETS = (

@@ -8,11 +8,13 @@ is 0 in all channels, and S014R01, S051R01, S069R01, S097R02 and S109R01 have
 
 from __future__ import annotations
 
+from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
 from eegfm_bench.recordings.edf import read_edf, read_header
 from eegfm_bench.recordings.recording import Recording
@@ -81,11 +83,91 @@ def read(source: Source) -> Recording:
     return read_edf(source.path)
 
 
+# The draw of people; another word, other people and another difficulty.
+TWIN = "eyes-37"
+# Subjects and seconds per run of each part of the small twin: 156 + 16 + 252
+# windows, so 2 passes over train and val and one over test are 596.
+SMALL = (
+    (SPLIT.train[:39], 9.0),
+    (SPLIT.val[:8], 5.0),
+    (SPLIT.test, 25.0),
+)
+PADDING_S = 0.8
+# These have 60 s and no padding, where the others have 61 s.
+UNPADDED = ("S014R01", "S051R01", "S069R01", "S097R02", "S109R01")
+# With closed eyes alpha's places fall into step: each a little weaker, together
+# stronger on the scalp.
+STATES = (
+    _simulate.State(unison=0.13),
+    _simulate.State(unison=0.92, change={"alpha": -0.14, "muscle": -0.05}),
+)
+LAB = _simulate.Lab(
+    rate_hz=160.0,
+    gain=2.3,
+    background_uv=3.5,
+    blink_uv=11.0,
+    blinks_per_minute=12.0,
+    line_hz=60.0,
+    line_uv=0.8,
+    noise_uv=5.5,
+    drift=0.03,
+)
+
+
 def simulate(folder: Path, size: str) -> None:
     """Write the twin: occipital alpha rises when the eyes close."""
-    from eegfm_bench.datasets import _simulate
+    if size == "small":
+        lengths_s = {s: length_s for subjects, length_s in SMALL for s in subjects}
+    else:
+        lengths_s = dict.fromkeys(SPLIT.subjects, FIRST_S + 1.0)
+    for subject, length_s in lengths_s.items():
+        rng = _simulate.randomness(TWIN, subject)
+        person = _simulate.draw_person(CHANNELS, rng)
+        (folder / subject).mkdir()
+        for run, state in enumerate(STATES, start=1):
+            recording = f"{subject}R{run:02d}"
+            is_padded = recording not in UNPADDED
+            x = _simulate.record(
+                CHANNELS,
+                ("A1", "A2"),
+                person,
+                state,
+                LAB,
+                duration_s=length_s if is_padded else length_s - 1.0,
+                rng=_simulate.randomness(TWIN, subject, recording),
+            )
+            if is_padded:
+                x[:, -round(PADDING_S * LAB.rate_hz) :] = 0.0
+            _write_edf(folder / subject / f"{recording}.edf", x)
 
-    _simulate.write_eyes(folder, size)
+
+def _write_edf(path: Path, x: NDArray[np.float64]) -> None:
+    """Write EDF+ with the publisher's labels and header; x (C, T) in µV."""
+    import edfio
+
+    signals = [
+        edfio.EdfSignal(
+            np.round(row),
+            LAB.rate_hz,
+            label=label.capitalize().ljust(4, "."),
+            transducer_type="BCI2000",
+            physical_dimension="uV",
+            physical_range=(-8092, 8092),
+            digital_range=(-8092, 8092),
+            prefiltering="HP:0Hz LP:0Hz N:0Hz",
+        )
+        for row, label in zip(x, CHANNELS, strict=True)
+    ]
+    lasts_s = np.flatnonzero(x.any(axis=0))[-1] / LAB.rate_hz
+    edfio.Edf(
+        signals,
+        recording=edfio.Recording(
+            startdate=date(2009, 8, 12), equipment_code="BCI2000"
+        ),
+        starttime=time(16, 15, 0),
+        data_record_duration=1.0,
+        annotations=[edfio.EdfAnnotation(0.0, round(lasts_s, 1), "T0")],
+    ).write(path)
 
 
 DATASETS = (
