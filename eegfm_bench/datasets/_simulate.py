@@ -40,7 +40,8 @@ KNEE_HZ, TOP_HZ = 0.5, 80.0
 CORNER_HZ = 6.0
 # Seconds between the knots of a slow path: alpha comes and goes this slowly.
 KNOT_S = 4.0
-# The share of one person's alertness in what alpha and its kin do, as a correlation.
+# How alertness correlates with a person's alpha and mu, and with what every
+# rhythm's envelope does within a recording.
 TOGETHER = 0.8
 BLINK_S = 0.35
 EYES: tuple[Direction, ...] = ((-0.25, 0.95, -0.1), (0.25, 0.95, -0.1))
@@ -351,7 +352,7 @@ def _electrodes(
 
 
 def _mixed(common: Draw, own: Draw) -> Draw:
-    """Give unit draws a common part, so that they correlate; spread stays 1."""
+    """Add a common part to unit draws; their spread stays 1."""
     return TOGETHER * common + math.sqrt(1 - TOGETHER**2) * own
 
 

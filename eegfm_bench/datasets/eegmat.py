@@ -79,7 +79,8 @@ def read(source: Source) -> Recording:
     return read_edf(source.path)
 
 
-# The draw of people; another word, other people and another difficulty.
+# Names the draw of people, picked among forty for a difficulty in mid range:
+# another word makes other people, and may make the task too easy or too hard.
 TWIN = "eegmat-23"
 # Subjects and (rest, arithmetic) lengths in seconds of each part of the small twin:
 # 168 + 16 + 192 windows, so 2 passes over train and val and one over test are 560.

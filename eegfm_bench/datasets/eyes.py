@@ -83,7 +83,8 @@ def read(source: Source) -> Recording:
     return read_edf(source.path)
 
 
-# The draw of people; another word, other people and another difficulty.
+# Names the draw of people, picked among forty for a difficulty in mid range:
+# another word makes other people, and may make the task too easy or too hard.
 TWIN = "eyes-37"
 # Subjects and seconds per run of each part of the small twin: 156 + 16 + 252
 # windows, so 2 passes over train and val and one over test are 596.

@@ -159,8 +159,7 @@ def test_what_is_planned_is_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("EEGFM_CACHE", str(tmp_path))
-    monkeypatch.setattr("eegfm_bench.datasets._prepare.TWIN_SIZE", "tiny")
-    tiny = tmp_path / "twins" / f"{spec.name}-tiny-1"
+    tiny = tmp_path / "root"
     first = {parts[0] for parts in (spec.split.train, spec.split.val, spec.split.test)}
     for source in spec.files(twins[spec.name]):
         if source.subject in first:
