@@ -201,7 +201,17 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
     ]
     if manifest["data"] == "partial":
         absent = tuple(manifest["absent_subjects"])
-        lines.append(f"  PARTIAL: {len(absent)} subjects absent: {listed(absent)}")
+        lines.append(
+            f"  PARTIAL: {len(absent)} subjects absent: {listed(absent)}"
+            if absent
+            else "  PARTIAL: all subjects are here, with other windows than published"
+        )
+    outside = manifest["outside_protocol"]
+    if outside:
+        lines.append(
+            f"  left out: {len(outside)} recordings of subjects that the protocol does "
+            f"not name: {listed(outside)}"
+        )
     flat = manifest["flat_channels"]
     if flat:
         n_flat = sum(len(channels) for channels in flat.values())

@@ -21,6 +21,11 @@ def data_root(given: str | Path | None) -> Path | None:
     DataMissing
         If the folder named does not exist.
     """
+    if given is not None and not str(given).strip():
+        raise DataMissing(
+            "The data root given is empty. Name the folder that holds eegmat/, "
+            "eegmmidb/ …, or leave it out altogether for simulated twins."
+        )
     named = given or os.environ.get("EEGFM_DATA")
     if not named:
         return None

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ import pandas as pd
 
 from eegfm_bench.datasets._places import cache_root, data_root
 from eegfm_bench.datasets._spec import DatasetSpec, Source, find_dataset
-from eegfm_bench.errors import DataMissing, listed
+from eegfm_bench.errors import DataMissing, SignalError, listed
 from eegfm_bench.recordings import filters
 from eegfm_bench.runs.spec import DatasetRef, canonical_json, short_hash
 from eegfm_bench.symbols import PARTS
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 # Raised whenever the simulation changes a twin's bytes: it is their fingerprint.
 TWIN_VERSION = 1
+# Raised when code that reads, filters or cuts changes bytes for every recipe: the
+# windows on disk are then cut anew.
+CUT_VERSION = 1
 TWIN_SIZE = "small"
 
 Progress = Callable[[int, int], None]
@@ -78,6 +83,7 @@ def prepare(
     root = data_root(data)
     is_twin = root is None
     if root is None:
+        warn_simulated()
         root = twin_root(spec)
     sources = spec.find(root)
     absent = spec.absent(sources)
@@ -93,8 +99,30 @@ def prepare(
         with only_writer(path):
             if not path.exists():
                 state = "simulated" if is_twin else "partial" if absent else "complete"
-                _write(spec, recipe, sources, path, state, absent, progress)
-    return WindowStore(path)
+                _write(
+                    spec,
+                    recipe,
+                    sources,
+                    path,
+                    state=state,
+                    absent=absent,
+                    outside=spec.outside(root),
+                    allow_partial=allow_partial,
+                    progress=progress,
+                )
+    store = WindowStore(path)
+    if store.manifest["data"] == "partial" and not allow_partial:
+        _is_as_published(spec, store.index, allow_partial=False)
+    return store
+
+
+def warn_simulated() -> None:
+    """Say, wherever this runs, that no number below is of real EEG."""
+    logging.getLogger("eegfm_bench").warning(
+        "SIMULATED RECORDINGS: no data root was given (--data ROOT, data=ROOT or "
+        "EEGFM_DATA), so every number is of simulated twins and says nothing about "
+        "real EEG."
+    )
 
 
 def dataset_ref(store: WindowStore) -> DatasetRef:
@@ -129,13 +157,18 @@ def twin_root(spec: DatasetSpec, *, size: str = TWIN_SIZE) -> Path:
 
 
 def _source_key(sources: list[Source], is_twin: bool) -> str:
-    """Name these very files cheaply: by name, size and time of change."""
+    """Name these very files, and what reads them, without reading them.
+
+    The time of an inode's change cannot be set back, as that of a file's can.
+    """
+    readers = [metadata.version(name) for name in ("mne", "edfio", "scipy")]
+    facts: list[Any] = [CUT_VERSION, *readers]
     if is_twin:
-        return f"twin{TWIN_VERSION}"
-    facts = [
-        (s.recording, stat.st_size, stat.st_mtime_ns)
-        for s, stat in ((s, s.path.stat()) for s in sources)
-    ]
+        facts.append(TWIN_VERSION)
+    for source in () if is_twin else sources:
+        stat = source.path.stat()
+        times = (stat.st_mtime_ns, stat.st_ctime_ns)
+        facts.append((str(source.path), stat.st_ino, stat.st_size, times))
     return short_hash(canonical_json(facts))
 
 
@@ -144,13 +177,20 @@ def _write(
     recipe: Recipe,
     sources: list[Source],
     path: Path,
+    *,
     state: str,
     absent: tuple[str, ...],
+    outside: tuple[str, ...],
+    allow_partial: bool,
     progress: Progress | None,
 ) -> None:
     index = spec.plan(sources)
+    if state == "complete" and not _is_as_published(
+        spec, index, allow_partial=allow_partial
+    ):
+        state = "partial"
     rows = index.groupby("recording", sort=False).indices
-    digests: list[tuple[str, str]] = []
+    digests: dict[str, Source] = {}
     flat: dict[str, list[str]] = {}
     dropped: dict[str, float] = {}
 
@@ -173,9 +213,17 @@ def _write(
                     recording, onsets_s, window_s=recipe.window_s
                 )
             digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
-            digests.append((source.recording, digest))
+            if digest in digests:
+                raise SignalError(
+                    f"{source.path} and {digests[digest].path} are the same bytes under "
+                    f"two names. Fetch both again: one recording cannot be two."
+                )
+            digests[digest] = source
         if progress is not None:
             progress(len(sources), len(sources))
+        named = [
+            (s.subject, s.session, s.recording, digest) for digest, s in digests.items()
+        ]
         return {
             "dataset": spec.name,
             "protocol": spec.protocol(recipe),
@@ -183,7 +231,7 @@ def _write(
             "fingerprint": (
                 f"twin-{TWIN_SIZE}-{TWIN_VERSION}"
                 if state == "simulated"
-                else short_hash(canonical_json(sorted(digests)))
+                else short_hash(canonical_json(sorted(map(list, named))))
             ),
             "classes": list(spec.classes),
             "main_score": spec.main_score,
@@ -191,6 +239,7 @@ def _write(
             "counts": _counts(index, len(spec.classes)),
             "n_recordings": len(sources),
             "absent_subjects": list(absent),
+            "outside_protocol": list(outside),
             "flat_channels": flat,
             "dropped_tail_s": dropped,
         }
@@ -200,6 +249,23 @@ def _write(
         index=index,
         window_shape=(len(recipe.channels), recipe.n_times),
         fill=fill,
+    )
+
+
+def _is_as_published(
+    spec: DatasetSpec, index: pd.DataFrame, *, allow_partial: bool
+) -> bool:
+    """Hold the plan of a set with all its subjects against the facts."""
+    found = {part: int((index["part"] == part).sum()) for part in PARTS}
+    if found == dict(spec.facts.windows):
+        return True
+    if allow_partial:
+        return False
+    raise SignalError(
+        f"{spec.title} has all its subjects, but its headers give {found} windows; "
+        f"expected {dict(spec.facts.windows)} ({spec.facts.source}). A recording is "
+        f"too short, too long or not the published one: fetch the set again. Or pass "
+        f"--allow-partial: the result is then marked partial."
     )
 
 

@@ -1,6 +1,6 @@
 """What a dataset is: DatasetSpec, and finding one by name.
 
-From: one file per dataset. To: ``prepare``, ``list``, ``doctor``, ``verify``.
+From: one file per dataset. To: ``prepare``, ``list``, ``doctor``.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ class DatasetSpec:
         Raises
         ------
         DataMissing
-            If the folder is absent or empty, or a subject lacks some files.
+            If the folder is absent or empty.
+        SignalError
+            If a subject lacks some files, or two files claim one recording.
         """
         folder = source_folder(root, self.folder)
         if folder is None:
@@ -156,8 +158,16 @@ class DatasetSpec:
         protocol = set(self.split.subjects)
         sources = sorted(
             (s for s in self.files(folder) if s.subject in protocol),
-            key=lambda s: s.recording,
+            key=lambda s: (s.subject, s.recording),
         )
+        seen: dict[str, Source] = {}
+        for source in sources:
+            other = seen.setdefault(source.recording, source)
+            if other is not source:
+                raise SignalError(
+                    f"{source.path} and {other.path} claim the same recording, "
+                    f"{source.recording}. Keep the one in its own subject's place."
+                )
         if not sources:
             raise DataMissing(
                 f"{folder} holds no recording of {self.title}. {self.access}"
@@ -165,12 +175,18 @@ class DatasetSpec:
         for subject in protocol:
             own = [s.path.name for s in sources if s.subject == subject]
             if 0 < len(own) < self.files_per_subject:
-                raise DataMissing(
+                raise SignalError(
                     f"{folder}: subject {subject} has {', '.join(own)} alone, "
                     f"{self.files_per_subject} recordings are expected. Fetch the "
                     f"others, or move its files away and pass --allow-partial."
                 )
         return sources
+
+    def outside(self, root: Path) -> tuple[str, ...]:
+        """Return recordings below a root that no part of the split names."""
+        folder = source_folder(root, self.folder)
+        files = [] if folder is None else self.files(folder)
+        return tuple(s.recording for s in files if s.subject not in self.split.subjects)
 
     def absent(self, sources: list[Source]) -> tuple[str, ...]:
         """Return the subjects of the protocol that have no recording here."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.edf import read_edf, read_header
 from eegfm_bench.recordings.recording import Recording
 from eegfm_bench.windows.cut import grid_onsets
@@ -55,7 +56,20 @@ RECIPE = Recipe(
 
 
 def files(folder: Path) -> list[Source]:
-    """Return runs 1 and 2 of every subject, unread."""
+    """Return runs 1 and 2 of every subject, unread.
+
+    Raises
+    ------
+    SignalError
+        If a file lies in another subject's folder.
+    """
+    paths = sorted(folder.glob("S[0-9][0-9][0-9]/S[0-9][0-9][0-9]R0[12].edf"))
+    for path in paths:
+        if path.stem[:4] != path.parent.name:
+            raise SignalError(
+                f"{path}: lies in the folder of {path.parent.name}, its name says "
+                f"{path.stem[:4]}. Move it to its own subject's folder."
+            )
     return [
         Source(
             path=path,
@@ -64,7 +78,7 @@ def files(folder: Path) -> list[Source]:
             recording=path.stem,
             person=f"eegmmidb:{path.parent.name}",
         )
-        for path in sorted(folder.glob("S[0-9][0-9][0-9]/S[0-9][0-9][0-9]R0[12].edf"))
+        for path in paths
     ]
 
 

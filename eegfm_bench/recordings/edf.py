@@ -7,6 +7,7 @@ such files with a warning or none, and every later number would be off.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +85,13 @@ def read_header(path: Path) -> EdfHeader:
                 f"{path}: a number in the EDF header cannot be read ({error}). "
                 f"{_SUSPECT}"
             ) from error
-    if header_bytes != 256 * (n_signals + 1) or record_s <= 0 or n_records < 0:
+    if fixed[192:236].startswith(b"EDF+D"):
+        raise SignalError(
+            f"{path}: the recording is interrupted (EDF+D), so a time in it is not a "
+            f"place in it. Fetch the continuous version, or leave this recording out."
+        )
+    is_timed = math.isfinite(record_s) and record_s > 0
+    if header_bytes != 256 * (n_signals + 1) or not is_timed or n_records < 0:
         raise SignalError(
             f"{path}: the EDF header contradicts itself: {header_bytes} header bytes "
             f"for {n_signals} signals, {n_records} records of {record_s:g} s. "
@@ -93,6 +100,9 @@ def read_header(path: Path) -> EdfHeader:
     promised = header_bytes + 2 * sum(samples) * n_records
     if size != promised:
         _refuse_size(path, size, promised, header_bytes, n_records)
+    if set(labels) == {_ANNOTATIONS}:
+        raise SignalError(f"{path}: annotations only, no signals. {_SUSPECT}")
+    _refuse_uncalibrated(path, rows, labels)
     if n_records == 0:
         raise SignalError(f"{path}: header only, no samples (0 records). {_SUSPECT}")
     return EdfHeader(
@@ -162,6 +172,29 @@ def read_edf(path: Path, *, name: str | None = None) -> Recording:
             f"{recording.duration_s:g} s. {_SUSPECT}"
         )
     return recording
+
+
+def _refuse_uncalibrated(path: Path, rows: bytes, labels: tuple[str, ...]) -> None:
+    """Refuse a signal whose header maps no digital range to a physical one."""
+    n = len(labels)
+
+    def column(start: int) -> list[float]:
+        at = start * n
+        return [float(rows[at + 8 * i : at + 8 * i + 8]) for i in range(n)]
+
+    try:
+        low, high, least, most = (column(start) for start in (104, 112, 120, 128))
+    except ValueError as error:
+        raise SignalError(
+            f"{path}: a calibration in the EDF header cannot be read ({error}). "
+            f"{_SUSPECT}"
+        ) from error
+    for i, label in enumerate(labels):
+        if label != _ANNOTATIONS and (low[i] == high[i] or least[i] >= most[i]):
+            raise SignalError(
+                f"{path}: signal '{label}' is not calibrated: {least[i]:g} to "
+                f"{most[i]:g} stands for {low[i]:g} to {high[i]:g}. {_SUSPECT}"
+            )
 
 
 def _once(name: str, taken: list[str]) -> str:

@@ -124,7 +124,9 @@ def partial_remark(groups: Groups, dataset: str) -> str:
     absent = _absent(groups, dataset)
     n = _n_subjects(dataset)
     of = f" of {n}" if n is not None else ""
-    return f"partial: {len(absent) or 'some'}{of} subjects absent"
+    if not absent:
+        return "partial: subjects absent, or other windows than published"
+    return f"partial: {len(absent)}{of} subjects absent"
 
 
 def _dataset_notes(

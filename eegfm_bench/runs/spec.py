@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from eegfm_bench.errors import SpecError, UnknownName
 
@@ -23,7 +23,7 @@ Selection = Literal["auroc", "cohen_kappa", "balanced_accuracy", "last"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatasetRef(_Frozen):
@@ -60,6 +60,12 @@ class TrainingRecipe(_Frozen):
     precision: Literal["32", "bf16"] = "32"
     select: Selection = "auroc"
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_word(cls, precision: Any) -> Any:
+        """Take the number 32 for the word, as ``--set precision=32`` gives it."""
+        return str(precision)
+
 
 class ClosedFormRecipe(_Frozen):
     """How a head is solved for: penalties tried, and what picks among them."""
@@ -69,12 +75,18 @@ class ClosedFormRecipe(_Frozen):
     class_weights: Literal["none", "balanced"] = "balanced"
     select: Selection = "auroc"
 
+    @field_validator("penalties")
+    @classmethod
+    def _in_order(cls, penalties: tuple[float, ...]) -> tuple[float, ...]:
+        """Sort: the order in which penalties are listed changes nothing."""
+        return tuple(sorted(set(penalties)))
+
 
 class NoRecipe(_Frozen):
     """A model without anything to choose."""
 
     kind: Literal["prior"] = "prior"
-    select: Selection = "last"
+    select: Literal["last"] = "last"
 
 
 AnyRecipe = TrainingRecipe | ClosedFormRecipe | NoRecipe

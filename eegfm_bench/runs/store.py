@@ -48,6 +48,11 @@ class ResultStore:
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(
+                f"The record {file} cannot be read ({error}). Delete its folder, or "
+                f"run the cell again with --force."
+            ) from error
         return RunRecord.from_json(text, where=str(file))
 
     def put(
@@ -112,6 +117,11 @@ class ResultStore:
         todo = []
         for spec in specs:
             record = self.get(spec.run_id)
+            if record is not None and record.spec != spec:
+                raise StoreError(
+                    f"{self.path(spec.run_id)} answers another question than its name "
+                    f"says. Move that folder away and run again."
+                )
             if record is None or (retry_failed and not record.is_done):
                 todo.append(spec)
         return todo
@@ -119,7 +129,9 @@ class ResultStore:
     def records(self) -> Iterator[RunRecord]:
         """Yield every record under the root, in the order of run ids."""
         for file in sorted(self.root.glob("[!.]*/record.json")):
-            yield RunRecord.from_json(file.read_text(encoding="utf-8"), where=str(file))
+            record = self.get(file.parent.name)
+            if record is not None:
+                yield record
 
     @contextmanager
     def claim(self, run_id: str) -> Iterator[bool]:

@@ -78,6 +78,8 @@ def make_spec(
         recipe_values["select"] = prepared["manifest"]["main_score"]
     options: dict[str, Any] = {}
     for key, value in cell.settings:
+        if kind is NoRecipe and key not in described["options"]:
+            continue  # nothing is chosen, so nothing can be set
         if key in kind.model_fields:
             recipe_values[key] = value
         elif key in described["options"]:

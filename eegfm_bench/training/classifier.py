@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eegfm_bench.batches import Batch
-from eegfm_bench.errors import RunFailed, SpecError
+from eegfm_bench.errors import RunFailed
 from eegfm_bench.runs.spec import TrainingRecipe
+from eegfm_bench.training.metrics import validation_score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torchmetrics import Metric
 
 EpochEnd = Callable[[int, float], None]
 
@@ -61,7 +61,6 @@ class LitClassifier(L.LightningModule):
         self.best_state: dict[str, Tensor] = {}
         self.best_val_scores: NDArray[np.float64] = np.empty((0, 0))
         self._on_epoch = on_epoch
-        self._val_score = _validation_score(recipe.select, len(class_counts))
         self._val_seen: list[tuple[Tensor, Tensor]] = []
         self.class_weights: Tensor | None
         self.register_buffer(
@@ -95,27 +94,20 @@ class LitClassifier(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score the whole validation part; keep the state if it is the best."""
-        scores_NK = torch.cat([s for s, _ in self._val_seen])
-        labels = torch.cat([y for _, y in self._val_seen])
+        scores_NK = torch.cat([s for s, _ in self._val_seen]).numpy()
+        labels = torch.cat([y for _, y in self._val_seen]).numpy()
         self._val_seen.clear()
         epoch = self.current_epoch + 1
-        value = (
-            float(epoch)
-            if self._val_score is None
-            else float(self._val_score(scores_NK, labels))
-        )
-        if not np.isfinite(value):
-            raise RunFailed(
-                f"The validation score '{self.recipe.select}' is {value} in epoch "
-                f"{epoch}: the model diverged. Lower the learning rate."
-            )
+        value = float(epoch)
+        if self.recipe.select != "last":
+            value = validation_score(self.recipe.select, labels, scores_NK)
         if value > self.best_score:  # of equal epochs the earliest is kept
             self.best_score, self.best_epoch = value, epoch
             self.best_state = {
                 key: tensor.detach().clone()
                 for key, tensor in self.model.state_dict().items()
             }
-            self.best_val_scores = scores_NK.numpy()
+            self.best_val_scores = scores_NK
         if self._on_epoch is not None:
             self._on_epoch(epoch, value)
 
@@ -141,40 +133,3 @@ def _class_weights(
     seen = np.maximum(class_counts, 1)
     weights = class_counts.sum() / (np.count_nonzero(class_counts) * seen)
     return torch.from_numpy(weights.astype(np.float32))
-
-
-def _validation_score(
-    select: str, n_classes: int
-) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return torchmetrics' version of a score, or None for the last epoch."""
-    from torchmetrics.classification import (
-        BinaryAUROC,
-        MulticlassCohenKappa,
-        MulticlassRecall,
-    )
-
-    if select == "last":
-        return None
-    if select == "auroc" and n_classes != 2:
-        raise SpecError(
-            f"'auroc' chooses among epochs for two classes; there are {n_classes}. "
-            f"Use --set select=cohen_kappa."
-        )
-    metric: Metric = {
-        "auroc": lambda: BinaryAUROC(thresholds=None, validate_args=False),
-        "cohen_kappa": lambda: MulticlassCohenKappa(n_classes),
-        "balanced_accuracy": lambda: MulticlassRecall(n_classes, average="macro"),
-    }[select]()
-
-    def value(scores_NK: Tensor, labels: Tensor) -> Tensor:
-        metric.reset()
-        if select == "auroc":
-            # Ranks of the log odds: probabilities near 1 would tie.
-            odds = scores_NK.clamp_min(torch.finfo(torch.float64).tiny).log()
-            ranks = torch.unique(odds[:, 1] - odds[:, 0], return_inverse=True)[1]
-            metric.update(ranks.double() / ranks.numel(), labels)
-        else:
-            metric.update(scores_NK, labels)
-        return metric.compute()
-
-    return value

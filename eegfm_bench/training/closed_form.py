@@ -15,7 +15,7 @@ import numpy as np
 
 from eegfm_bench.errors import SignalError, SpecError
 from eegfm_bench.runs.spec import ClosedFormRecipe
-from eegfm_bench.training.metrics import score
+from eegfm_bench.training.metrics import validation_score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,14 +94,7 @@ def solve_head(
         weight_KD = (w_DK / spread_D[:, None]).T
         bias_K = t_mean_K - z_mean_D @ w_DK - weight_KD @ centre_D
         logits_NK = np.asarray(val[0], np.float64) @ weight_KD.T + bias_K
-        values, reasons = score(val[1], softmax(logits_NK))
-        value = values.get(recipe.select)
-        if value is None:
-            why = reasons.get(recipe.select, "no such score for this many classes")
-            raise SpecError(
-                f"'{recipe.select}' on the validation part cannot choose a penalty: "
-                f"{why}. Choose another with --set select=…"
-            )
+        value = validation_score(recipe.select, val[1], softmax(logits_NK))
         if best is None or value > best.val_score:
             best = SolvedHead(
                 weight_KD=weight_KD, bias_K=bias_K, penalty=penalty, val_score=value

@@ -95,7 +95,9 @@ def fit(
         known, model, data, spec, device, on_epoch
     )
     test_started = time.perf_counter()
-    test_scores_NK = predict(model, data, "test", device=device)
+    is_bf16 = getattr(spec.recipe, "precision", "32") == "bf16"
+    with torch.autocast(device, torch.bfloat16, enabled=is_bf16):  # as it validated
+        test_scores_NK = predict(model, data, "test", device=device)
     test_ended = time.perf_counter()
 
     labels = store.index["label"].to_numpy(np.int64)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.errors import SignalError
+from eegfm_bench.errors import SignalError, SpecError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,6 +105,30 @@ def score(
             values[name] = None
             reasons[name] = str(error)
     return values, reasons
+
+
+def validation_score(
+    select: str, labels: NDArray[np.int64], scores_NK: NDArray[np.float64]
+) -> float:
+    """Return the score that chooses an epoch or a penalty.
+
+    The very score of the tables, so that what was chosen is what is reported.
+
+    Raises
+    ------
+    SpecError
+        If it is undefined on this validation part, or for this many classes.
+    """
+    values, reasons = score(labels, scores_NK)
+    value = values.get(select)
+    if value is None:
+        known = ", ".join(name for name, v in values.items() if v is not None)
+        why = reasons.get(select, f"there is none for {scores_NK.shape[1]} classes")
+        raise SpecError(
+            f"'{select}' cannot choose on the validation part: {why}. Choose one of "
+            f"{known} with --set select=…, or select=last."
+        )
+    return value
 
 
 def predicted(scores_NK: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -11,10 +11,10 @@ from eegfm_bench.datasets._prepare import dataset_ref, prepare
 from eegfm_bench.errors import RunFailed, SpecError
 from eegfm_bench.runs.spec import ClosedFormRecipe, RunSpec, TrainingRecipe
 from eegfm_bench.training import fit as fit_module
-from eegfm_bench.training.classifier import _class_weights, _validation_score
+from eegfm_bench.training.classifier import _class_weights
 from eegfm_bench.training.closed_form import softmax, solve_head
 from eegfm_bench.training.fit import fit
-from eegfm_bench.training.metrics import score
+from eegfm_bench.training.metrics import score, validation_score
 
 RECIPE = TrainingRecipe(epochs=2, batch_size=16, lr=3e-3)
 
@@ -123,33 +123,41 @@ def test_balanced_weights_make_classes_count_the_same() -> None:
     )
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(
     ("select", "k"),
     [("auroc", 2), ("cohen_kappa", 2), ("cohen_kappa", 4), ("balanced_accuracy", 3)],
 )
-def test_the_selection_score_equals_the_table_score(select: str, k: int) -> None:
+def test_the_score_that_chooses_equals_torchmetrics(select: str, k: int) -> None:
+    from torchmetrics.classification import (
+        BinaryAUROC,
+        MulticlassCohenKappa,
+        MulticlassRecall,
+    )
+
     random = np.random.default_rng(k)
     labels = random.integers(0, k, 90)
     scores = softmax(random.normal(size=(90, k)) + np.eye(k)[labels])
-    value = _validation_score(select, k)
-    assert value is not None
-    ours = score(labels, scores)[0][select]
-    theirs = value(torch.from_numpy(scores), torch.from_numpy(labels))
-    assert float(theirs) == pytest.approx(ours, abs=1e-6)
+    x, y = torch.from_numpy(scores), torch.from_numpy(labels)
+    theirs = {
+        "auroc": lambda: BinaryAUROC()(x[:, 1], y),
+        "cohen_kappa": lambda: MulticlassCohenKappa(k)(x, y),
+        "balanced_accuracy": lambda: MulticlassRecall(k, average="macro")(x, y),
+    }[select]()
+    # torchmetrics counts in float32.
+    ours = validation_score(select, labels, scores)
+    assert ours == pytest.approx(float(theirs), abs=1e-6)
 
 
-def test_selection_tells_saturated_probabilities_apart() -> None:
-    tail = torch.tensor([1e-40, 1e-30, 1e-20, 1e-18], dtype=torch.float64)
-    value = _validation_score("auroc", 2)
-    assert value is not None
-    assert (
-        float(value(torch.stack([tail, 1 - tail], 1), torch.tensor([1, 1, 0, 0]))) == 1
-    )
-
-
-def test_auroc_cannot_choose_among_many_classes() -> None:
-    with pytest.raises(SpecError, match="there are 4"):
-        _validation_score("auroc", 4)
+@pytest.mark.parametrize(
+    ("select", "k", "says"),
+    [("auroc", 4, "none for 4 classes"), ("auroc", 2, "no window of class 0")],
+)
+def test_a_score_that_is_undefined_cannot_choose(
+    select: str, k: int, says: str
+) -> None:
+    with pytest.raises(SpecError, match=says):
+        validation_score(select, np.ones(3, np.int64), np.full((3, k), 1 / k))
 
 
 @pytest.mark.parity
@@ -186,6 +194,6 @@ def test_of_equal_penalties_the_larger_wins() -> None:
 def test_a_validation_part_of_one_class_cannot_choose() -> None:
     x, y = np.array([[-1.0], [1.0]]), np.array([0, 1])
     with pytest.raises(
-        SpecError, match="cannot choose a penalty: no window of class 0"
+        SpecError, match="cannot choose on the validation part: no window"
     ):
         solve_head((x, y), (x[1:], y[1:]), n_classes=2, recipe=ClosedFormRecipe())

@@ -17,7 +17,7 @@ import pytest
 from eegfm_bench.datasets import _prepare, eegmat
 from eegfm_bench.datasets._prepare import dataset_ref, prepare
 from eegfm_bench.datasets._spec import find_dataset
-from eegfm_bench.errors import DataMissing, StoreError
+from eegfm_bench.errors import DataMissing, SignalError, StoreError
 from eegfm_bench.windows import store as store_module
 from eegfm_bench.windows.store import WindowStore
 
@@ -138,7 +138,7 @@ def twin_copy(tmp_path: Path, name: str = "eegmat") -> Path:
 def test_a_subject_with_half_its_files_is_damaged_not_absent(tmp_path: Path) -> None:
     root = twin_copy(tmp_path)
     (root / "eegmat" / "Subject32_2.edf").unlink()
-    with pytest.raises(DataMissing, match=r"Subject32 has Subject32_1\.edf alone"):
+    with pytest.raises(SignalError, match=r"Subject32 has Subject32_1\.edf alone"):
         prepare("eegmat", data=root, allow_partial=True)
 
 
