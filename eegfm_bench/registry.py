@@ -16,8 +16,7 @@ from types import ModuleType
 def family_names(package: ModuleType) -> list[str]:
     """Return the names of a package's public modules, sorted.
 
-    Folders added to the package's ``__path__`` count: a user's own contribution
-    needs no edit here.
+    Folders added to the package's ``__path__`` count, in this process.
     """
     return sorted(
         info.name

@@ -7,6 +7,7 @@ with ``--json``); progress and messages go to standard error.
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -51,6 +52,22 @@ Jobs = Annotated[
     typer.Option("--jobs", metavar="N", min=1, help="Workers; default one a core."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Adapt = Annotated[
+    str | None,
+    typer.Option(
+        "--adapt",
+        metavar="scratch|finetune|probe|lora",
+        help="Default scratch, with --weights finetune.",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="hub|PATH", help="Start from these weights."),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", metavar="N", help="Instead of the recipe's."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,16 +91,8 @@ def run(
         str, typer.Option(help="A count (5 means 0…4), or a list such as 0,3.")
     ] = "5",
     data: Data = None,
-    adapt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="scratch|finetune|probe|lora",
-            help="Default scratch, with --weights finetune.",
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="hub|PATH", help="Start from these weights.")
-    ] = None,
+    adapt: Adapt = None,
+    weights: Weights = None,
     scale: Annotated[
         str,
         typer.Option(
@@ -91,9 +100,7 @@ def run(
             help="The published configuration, or one that trains in seconds.",
         ),
     ] = "paper",
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Instead of the recipe's.")
-    ] = None,
+    epochs: Epochs = None,
     settings: Settings = None,
     device: Device = "auto",
     jobs: Jobs = None,
@@ -105,6 +112,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train and test models on datasets over seeds; print mean ± sd (n)."""
+    from eegfm_bench.errors import StoreError
     from eegfm_bench.report.subjects import subject_scores
     from eegfm_bench.report.table import make_table
     from eegfm_bench.runs.store import ResultStore
@@ -129,7 +137,10 @@ def run(
     records = result.records(runs)
     tables = [make_table(records, specs=result.specs)]
     if any(record.is_done for record in records):
-        tables.append(subject_scores(ResultStore(runs), records))
+        try:
+            tables.append(subject_scores(ResultStore(runs), records))
+        except StoreError as error:
+            show.stderr().print(f"no scores per subject: {error}", markup=False)
     show.finish(result, records, tables, as_json)
 
 
@@ -147,6 +158,13 @@ def sweep_verb(
         str | None, typer.Option(help="A count or a list, not the suite's own.")
     ] = None,
     data: Data = None,
+    adapt: Adapt = None,
+    weights: Weights = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(metavar="paper|small", help="Not the suite's own scale."),
+    ] = None,
+    epochs: Epochs = None,
     settings: Settings = None,
     device: Device = "auto",
     jobs: Jobs = None,
@@ -158,13 +176,23 @@ def sweep_verb(
     as_json: Json = False,
 ) -> None:
     """Run a suite; save and print its table. What is done is not run again."""
+    from eegfm_bench.datasets._spec import find_dataset
     from eegfm_bench.report.render import render
+    from eegfm_bench.report.table import make_table
     from eegfm_bench.sweep.run import Options, sweep
+    from eegfm_bench.sweep.specs import cells_of
     from eegfm_bench.sweep.suite import load_suite
 
     asked = load_suite(suite)
-    cells = words.only(asked.cells(), only, tuple(words.pairs(settings).items()))
-    numbers = words.seeds(seeds) if seeds else list(asked.seeds)
+    words.refuse_adaptation(asked.models, adapt, weights)
+    given = words.pairs(settings) | ({} if epochs is None else {"epochs": epochs})
+    every = cells_of(
+        asked.models, asked.datasets, scale or asked.scale, {**asked.settings, **given}
+    )
+    cells = words.only(every, only)
+    numbers = list(asked.seeds) if seeds is None else words.seeds(seeds)
+    for name in asked.datasets:
+        find_dataset(name)
     if dry_run:
         show.list_cells(cells, numbers, as_json)
         return
@@ -178,19 +206,25 @@ def sweep_verb(
         force=force,
         confirm=show.confirm(yes),
         suite=asked.name,
+        is_whole=len(cells) == len(every),
     )
     saved = runs / "tables" / f"{asked.name}.md"
 
     def save(rounds: int) -> None:
-        show.write_whole(saved, render(show.suite_table(asked.name, runs), "md"))
-        if rounds < len(numbers):
-            show.stderr().print(f"the table with n = {rounds} stands in {saved}")
+        if options.is_whole:
+            show.write_whole(saved, render(show.suite_table(asked, runs), "md"))
+            if rounds < len(numbers):
+                show.stderr().print(f"the table with n = {rounds} stands in {saved}")
 
     result = show.watched(cells, numbers, options, sweep, on_round=save)
     save(len(numbers))
-    show.stderr().print(f"saved to {saved}", markup=False)
     records = result.records(runs)
-    show.finish(result, records, [show.suite_table(asked.name, runs)], as_json)
+    if options.is_whole:
+        show.stderr().print(f"saved to {saved}", markup=False)
+        table = show.suite_table(asked, runs)
+    else:
+        table = make_table(records, title=asked.title, specs=result.specs)
+    show.finish(result, records, [table], as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -245,12 +279,11 @@ def table(
     if source not in ("measured", "published", "both"):
         raise UnknownName.among("source", source, ("measured", "published", "both"))
     shown = show.table_of(which, source, runs)
-    how = "json" if as_json else how
     if out is not None:
         show.write_whole(out, render(shown, how or words.format_of(out)))
-        show.stderr().print(f"saved to {out}", markup=False)
-    elif how is not None:
-        typer.echo(render(shown, how))
+        show.saved(out, as_json)
+    elif as_json or how is not None:
+        typer.echo(render(shown, "json" if as_json else how or "md"))
     else:
         show.print_table(shown)
 
@@ -299,6 +332,7 @@ def gate(
     if reference is None:
         gates.write_reference(against, rows)
         show.stderr().print(f"{len(rows)} reference rows written to {against}")
+        show.saved(against, as_json)
         return
     report = gates.compare(rows, reference, mode)
     if as_json:
@@ -344,6 +378,8 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit status."""
+    # The command line says itself what is simulated.
+    logging.getLogger("eegfm_bench").setLevel(logging.ERROR)
     try:
         status = app(standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
@@ -357,32 +393,43 @@ def main() -> NoReturn:
             raise
         status = refused
     if status == INTERRUPTED:
-        sys.stderr.write(
-            "\neegfm-bench: interrupted. What is done is kept; the same command goes "
-            "on from there.\n"
-        )
+        text = "interrupted. What is done is kept; the same command goes on from there."
+        sys.stderr.write(f"\neegfm-bench: {text}\n")
+        _say_in_json(text, "Interrupted")
     sys.exit(status)
 
 
 def _refusal(error: Exception) -> int | None:
-    """Print a refusal and return its exit status; None for any other error."""
+    """Print a refusal and return its exit status; None for a defect of ours."""
     from eegfm_bench.errors import BenchError
 
+    kind = type(error).__name__
     if isinstance(error, BenchError):
-        if "--json" in sys.argv:
-            show.print_json({"error": str(error), "kind": type(error).__name__})
         sys.stderr.write(f"eegfm-bench: {error}\n")
+        _say_in_json(str(error), kind)
         return error.exit_status
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" under {error.filename}" if error.filename else ""
-        sys.stderr.write(
-            f"eegfm-bench: the disk{where} is full. Make room and run the same command "
-            f"again; what is done is kept.\n"
+    if isinstance(error, OSError):
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        where = error.filename or "a file"
+        text = (
+            f"the disk under {where} is full. Make room and run the same command "
+            f"again; what is done is kept."
+            if is_full
+            else f"{where}: {error.strerror or error}. Give another file or folder."
         )
+        sys.stderr.write(f"eegfm-bench: {text}\n")
+        _say_in_json(text, kind)
         return 2
     # Typer carries a click of its own, so its usage errors are told by shape.
     shown, status = getattr(error, "show", None), getattr(error, "exit_code", None)
     if shown is None or status is None:
         return None
     shown()
+    _say_in_json(str(error), kind)
     return int(status)
+
+
+def _say_in_json(text: str, kind: str) -> None:
+    """Give a script its one document where the command could not."""
+    if "--json" in sys.argv:
+        show.print_json({"error": text, "kind": kind})

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from eegfm_bench.report._cells import Table
     from eegfm_bench.runs.record import RunRecord
     from eegfm_bench.sweep.run import Options, Sweep
-    from eegfm_bench.sweep.suite import Cell
+    from eegfm_bench.sweep.suite import Cell, Suite
 
 SIMULATED = (
     "SIMULATED RECORDINGS: no data root was given (--data ROOT or EEGFM_DATA), so "
@@ -115,7 +115,7 @@ def print_table(table: Table) -> None:
     console.print(to_console(table))
 
 
-def suite_table(name: str, runs: Path) -> Table:
+def suite_table(suite: Suite, runs: Path) -> Table:
     """Make the table of the questions last asked for a suite.
 
     Without a note of such a sweep, the folder's runs that fit the suite serve.
@@ -129,9 +129,7 @@ def suite_table(name: str, runs: Path) -> Table:
     from eegfm_bench.report.table import make_table
     from eegfm_bench.runs.store import ResultStore
     from eegfm_bench.sweep.notes import recall_suite
-    from eegfm_bench.sweep.suite import load_suite
 
-    suite = load_suite(name)
     asked = recall_suite(runs, suite.name)
     if asked is not None:
         specs, missing = asked
@@ -148,8 +146,8 @@ def suite_table(name: str, runs: Path) -> Table:
     ]
     if not fitting:
         raise DataMissing(
-            f"{runs} holds no run of the suite '{suite.name}'. Make them with: "
-            f"eegfm-bench sweep {suite.name}"
+            f"{runs} holds no run of the suite '{suite.name}' (scale {suite.scale}). "
+            f"Make them with: eegfm-bench sweep {suite.name}"
         )
     return make_table(fitting, title=suite.title)
 
@@ -161,9 +159,10 @@ def table_of(which: str, source: str, runs: Path) -> Table:
         published_numbers,
         published_table,
     )
+    from eegfm_bench.sweep.suite import load_suite
 
     if source == "measured":
-        return suite_table(which, runs)
+        return suite_table(load_suite(which), runs)
     number = which.removeprefix("table")
     if not number.isdigit():
         raise SpecError(
@@ -174,7 +173,15 @@ def table_of(which: str, source: str, runs: Path) -> Table:
         raise UnknownName(f"No published table {number}. Known: {known}.")
     if source == "published":
         return published_table(int(number))
-    return beside_published(suite_table(which, runs), int(number))
+    return beside_published(suite_table(load_suite(which), runs), int(number))
+
+
+def saved(file: Path, as_json: bool) -> None:
+    """Say where a file was written."""
+    if as_json:
+        print_json({"saved": str(file)})
+    else:
+        stderr().print(f"saved to {file}", markup=False)
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -219,6 +226,11 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"  WARNING: {n_flat} flat channel{'s' * (n_flat > 1)} in {len(flat)} "
             f"recording{'s' * (len(flat) > 1)} ({where}); kept as recorded"
+        )
+    for same in manifest["identical_recordings"]:
+        lines.append(
+            f"  WARNING: {', '.join(same)} are the same bytes under several names: a "
+            f"leak where their parts differ"
         )
     dropped = manifest["dropped_tail_s"]
     if dropped:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from eegfm_bench.errors import SpecError, UnknownName
 if TYPE_CHECKING:
     from eegfm_bench.sweep.suite import Cell
 
+MOST_SEEDS = 10_000
 ADAPTATIONS = ("scratch", "finetune", "probe", "lora")
 
 
@@ -46,12 +46,17 @@ def seeds(text: str) -> list[int]:
         if "," in text:
             found = [int(part) for part in text.split(",") if part.strip()]
         else:
-            found = list(range(int(text)))
+            found = list(range(min(int(text), MOST_SEEDS + 1)))
     except ValueError as error:
         raise SpecError(
             f"--seeds is '{text}'; expected a count such as 5, or a list such as 0,3 "
             f"(one seed alone: '3,')."
         ) from error
+    if len(found) > MOST_SEEDS:
+        raise SpecError(
+            f"--seeds is '{text}': over {MOST_SEEDS:,} seeds. For one seed of that "
+            f"number write '{text},'."
+        )
     if not found or min(found) < 0:
         raise SpecError(
             f"--seeds is '{text}'; expected at least one seed of 0 or more."
@@ -76,7 +81,12 @@ def pairs(settings: Sequence[str] | None) -> dict[str, Any]:
             raise SpecError(f"--set {text}: expected key=value, such as lr=0.001.")
         if key.strip() in found:
             raise SpecError(f"--set {key.strip()} is given twice.")
-        read = yaml.safe_load(value)
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise SpecError(
+                f"--set {text}: the value is not YAML. Write a plain value, or quote."
+            ) from error
         if isinstance(read, str):
             with contextlib.suppress(ValueError):  # YAML 1.1 takes 1e-3 for a word
                 read = float(read)
@@ -84,9 +94,7 @@ def pairs(settings: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def only(
-    cells: list[Cell], text: str | None, settings: tuple[tuple[str, Any], ...]
-) -> list[Cell]:
+def only(cells: list[Cell], text: str | None) -> list[Cell]:
     """Keep the cells that a filter such as ``model=eegnet,dataset=eyes`` names.
 
     Raises
@@ -96,8 +104,6 @@ def only(
     UnknownName
         If it names what the suite does not have.
     """
-    if settings:
-        cells = [replace(c, settings=(*c.settings, *settings)) for c in cells]
     wanted: dict[str, set[str]] = {}
     for part in (text or "").split(","):
         if not part.strip():

@@ -190,7 +190,7 @@ def _write(
     ):
         state = "partial"
     rows = index.groupby("recording", sort=False).indices
-    digests: dict[str, Source] = {}
+    digests: dict[str, list[Source]] = {}
     flat: dict[str, list[str]] = {}
     dropped: dict[str, float] = {}
 
@@ -213,16 +213,13 @@ def _write(
                     recording, onsets_s, window_s=recipe.window_s
                 )
             digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
-            if digest in digests:
-                raise SignalError(
-                    f"{source.path} and {digests[digest].path} are the same bytes under "
-                    f"two names. Fetch both again: one recording cannot be two."
-                )
-            digests[digest] = source
+            digests.setdefault(digest, []).append(source)
         if progress is not None:
             progress(len(sources), len(sources))
         named = [
-            (s.subject, s.session, s.recording, digest) for digest, s in digests.items()
+            (s.subject, s.session, s.recording, digest)
+            for digest, same in digests.items()
+            for s in same
         ]
         return {
             "dataset": spec.name,
@@ -242,6 +239,9 @@ def _write(
             "outside_protocol": list(outside),
             "flat_channels": flat,
             "dropped_tail_s": dropped,
+            "identical_recordings": [
+                [s.recording for s in same] for same in digests.values() if same[1:]
+            ],
         }
 
     write_store(

@@ -35,6 +35,8 @@ class InputShape:
     n_classes: int
 
     def __post_init__(self) -> None:
+        if not self.rate_hz > 0:
+            raise SpecError(f"A rate of {self.rate_hz} Hz is none; give one above 0.")
         if not self.channels or self.n_times < 1 or self.n_classes < 2:
             raise SpecError(
                 f"No model can be built for {len(self.channels)} channels, "
@@ -251,6 +253,8 @@ def build(
     UnknownName, SpecError
         If there is no such model, option or scale, or the shape cannot be served.
     """
+    if isinstance(channels, str):
+        raise SpecError(f"channels is {channels!r}; expected a list, [{channels!r}].")
     shape = InputShape(
         channels=tuple(channels), n_times=n_times, rate_hz=rate_hz, n_classes=n_classes
     )

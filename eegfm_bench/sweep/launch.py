@@ -45,6 +45,7 @@ _PORTABLE = {
     "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX",
 }
 _BUSY_WAIT_S = 0.5
+_READY = json.dumps({"event": "ready"})
 
 
 class InlineLauncher:
@@ -169,6 +170,12 @@ class WorkerPool:
             self._idle.append(worker)
 
 
+def _import_path() -> list[str]:
+    """Return where workers find this very package, then what the user set."""
+    ours = str(Path(__file__).resolve().parents[2])
+    return [ours, *filter(None, [os.environ.get("PYTHONPATH")])]
+
+
 class _Worker:
     """One worker process and the pipe to it."""
 
@@ -181,7 +188,8 @@ class _Worker:
         }
         with log.open("w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "eegfm_bench.training.worker"],
+                # -P: a file of the working folder must not pass for a library.
+                [sys.executable, "-P", "-m", "eegfm_bench.training.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -197,6 +205,7 @@ class _Worker:
                     **threads,
                     **extra,
                     "PYTHONHASHSEED": "0",
+                    "PYTHONPATH": os.pathsep.join(_import_path()),
                 },
             )
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -204,6 +213,7 @@ class _Worker:
         assert stdout is not None
         self._stdin, self._stdout = stdin, stdout
         self._in_use = threading.Lock()
+        self._is_ready = False
 
     def do(self, task: Task, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
         """Hand over one task; return its outcome, or why the worker died."""
@@ -211,6 +221,11 @@ class _Worker:
             try:
                 self._stdin.write(json.dumps(task) + "\n")
                 self._stdin.flush()
+                while not self._is_ready:
+                    line = self._stdout.readline()
+                    if not line:
+                        return {"died": self._epitaph()}
+                    self._is_ready = line.strip() == _READY
                 for line in self._stdout:
                     event = json.loads(line)
                     if event["event"] == "end":
@@ -231,6 +246,8 @@ class _Worker:
             self._stdin.close()
 
     def _epitaph(self) -> str:
+        if self._process.poll() is None:  # it lives, but does not speak our words
+            self._process.kill()
         code = self._process.wait()
         how = f"exit status {code}"
         if code < 0:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from eegfm_bench import errors
 from eegfm_bench.datasets._places import data_root
+from eegfm_bench.datasets._prepare import warn_simulated
 from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import (
     BenchError,
@@ -57,7 +58,8 @@ class Options:
     """How to run; nothing here changes a number.
 
     With ``suite``, absent data costs its cells alone, and the runs that answer
-    the suite are noted under that name. ``confirm`` is asked, with the seconds
+    the suite are noted under that name, unless ``is_whole`` says that some of its
+    cells were left out. ``confirm`` is asked, with the seconds
     estimated, before anything that takes over an hour.
     """
 
@@ -70,6 +72,7 @@ class Options:
     force: bool = False
     confirm: Callable[[float], bool] = lambda seconds: True
     suite: str | None = None
+    is_whole: bool = True
     is_portable: bool = False
     launcher: Launcher | None = None
 
@@ -175,7 +178,11 @@ def run(
         retry_failed=retry_failed,
         force=force,
     )
+    if isinstance(seeds, str):
+        raise SpecError(f"seeds is {seeds!r}; expected a count or a list of numbers.")
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if data_root(data) is None:
+        warn_simulated()
     cells = cells_of(models, datasets, scale, given)
     return sweep(cells, numbers, options).records(options.runs)
 
@@ -207,7 +214,7 @@ def sweep(
         for name, dataset in known.items():
             try:
                 dataset.find(root)
-            except DataMissing as error:
+            except BenchError as error:
                 _note_or_raise(error, result, name, options)
     launcher = options.launcher or _pool(options, options.device)
     try:
@@ -226,7 +233,10 @@ def sweep(
                     result.specs.append(
                         make_spec(cell, seed, described[cell.model], got)
                     )
-        if options.suite is not None:
+        if not result.specs:
+            reasons = " ".join(dict.fromkeys(result.missing.values()))
+            raise DataMissing(f"No dataset of the suite can be had. {reasons}")
+        if options.suite is not None and options.is_whole:
             remember_suite(options.runs, options.suite, result.specs, result.missing)
         store = ResultStore(options.runs)
         todo = (
@@ -387,7 +397,7 @@ def _ask_if_long(
     options: Options,
 ) -> None:
     """Measure a step of each kind of cell when the sweep may take over an hour."""
-    jobs = getattr(launcher, "jobs", 1)
+    jobs = min(getattr(launcher, "jobs", 1), len(todo))
     counts = {
         p["ref"]["fingerprint"] + p["ref"]["name"]: p["counts"]
         for p in prepared.values()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,9 +41,9 @@ class Suite(BaseModel):
     version: int = Field(ge=1)
     title: str
     scale: Scale
-    seeds: tuple[int, ...]
-    models: tuple[str, ...]
-    datasets: tuple[str, ...]
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    models: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[str, ...] = Field(min_length=1)
     settings: dict[str, Any] = Field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
@@ -89,15 +89,20 @@ def load_suite(name: str) -> Suite:
         raise UnknownName(f"There is no suite file {file}. Give its path, or a name.")
     try:
         fields = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise SpecError(f"{file} is not YAML: {error}") from error
+    if not isinstance(fields, dict):
+        raise SpecError(
+            f"{file} holds no fields; a suite has {', '.join(Suite.model_fields)}."
+        )
     try:
         suite = Suite.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise SpecError(
-            f"{file}: '{where}': {first['msg']}. A suite has the fields "
+            f"{file}: '{where}' is {first['input']!r}: {first['msg']}. "
+            f"A suite has the fields "
             f"{', '.join(Suite.model_fields)}."
         ) from error
     if suite.name != file.stem:

@@ -304,9 +304,13 @@ def _n_parameters(module: nn.Module) -> int:
 
 
 def _notes(store: WindowStore) -> tuple[str, ...]:
+    """Return what is odd about the windows, for the record."""
+    notes = []
     flat = store.manifest["flat_channels"]
-    if not flat:
-        return ()
-    n_flat = sum(len(channels) for channels in flat.values())
-    where = listed([f"{r}: {', '.join(c)}" for r, c in flat.items()])
-    return (f"{n_flat} flat channels in {len(flat)} recordings ({where})",)
+    if flat:
+        n_flat = sum(len(channels) for channels in flat.values())
+        where = listed([f"{r}: {', '.join(c)}" for r, c in flat.items()])
+        notes.append(f"{n_flat} flat channels in {len(flat)} recordings ({where})")
+    for same in store.manifest["identical_recordings"]:
+        notes.append(f"{', '.join(same)} are the same bytes under several names")
+    return tuple(notes)

@@ -38,10 +38,14 @@ def handle(task: Event, send: Send) -> Event:
     try:
         return _TASKS[task["task"]](task, send)
     except BenchError as error:
+        return {"error": str(error), "kind": type(error).__name__}
+    except Exception as error:  # of a contribution, or of the file system
+        sys.stderr.write(traceback.format_exc())
+        what = task.get("dataset") or ", ".join(task.get("models", ()))
+        where = f" {what}" if what else ""
         return {
-            "error": str(error),
-            "kind": type(error).__name__,
-            "exit_status": error.exit_status,
+            "error": f"{task['task']}{where}: {type(error).__name__}: {error}",
+            "kind": "BenchError",
         }
 
 
@@ -95,9 +99,8 @@ def fit_one(task: Event, send: Send) -> Event:
     with results.claim(spec.run_id) as is_ours:
         if not is_ours:
             return {"busy": True}
-        known = results.get(spec.run_id)
-        is_wanted = task.get("force") or known is None or not known.is_done
-        if not is_wanted and known is not None:
+        known = None if task.get("force") else results.get(spec.run_id)
+        if known is not None and known.is_done:
             return {"run_id": known.run_id, "failure": None}
         return _fit(task, spec, results, send)
 
@@ -184,7 +187,8 @@ _TASKS: dict[str, Callable[[Event, Send], Event]] = {
 
 def main() -> None:
     """Serve tasks until standard input ends."""
-    # What libraries print must not reach the parent's line protocol.
+    # What libraries print from now on must not reach the parent's line protocol;
+    # the mark tells it where whatever was printed before ends.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     todo: queue.Queue[Event] = queue.Queue()
@@ -200,6 +204,7 @@ def main() -> None:
         out.write(json.dumps(event) + "\n")
         out.flush()
 
+    send({"event": "ready"})
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

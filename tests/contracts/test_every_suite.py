@@ -53,7 +53,9 @@ def test_a_suite_can_lie_anywhere(tmp_path: Path) -> None:
         (GOOD.replace("small", "huge"), "'scale'"),
         (GOOD.replace("name: mine", "name: other"), "calls itself 'other'"),
         ("models: [", "is not YAML"),
-        ("", "'the file'"),
+        ("", "holds no fields"),
+        (GOOD.replace("[0]", "[-1]"), "'seeds.0' is -1"),
+        (GOOD.replace("[chance]", "[]"), "'models'"),
     ],
 )
 def test_a_suite_that_does_not_fit_names_the_field(

@@ -90,6 +90,34 @@ def test_bad_usage_is_two_and_says_what_to_do(argv: list[str], says: str) -> Non
     assert says in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    in_json = call(*argv, "--json")
+    assert in_json.returncode == 2
+    assert set(json.loads(in_json.stdout)) == {"error", "kind"}
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["run", "--model", "chance", "--dataset", "eyes", "--runs", "{file}"],
+        ["run", "--model", "chance", "--dataset", "eyes", "--data", ""],
+        ["run", "--model", "eegnet", "--dataset", "eyes", "--set", "lr=[1"],
+        ["run", "--model", "eegnet", "--dataset", "eyes", "--set", "lr=.inf"],
+        ["table", "1", "--runs", "{file}"],
+        ["table", "1", "--source", "published", "--out", "/proc/x.md"],
+        ["gate", "smoke", "--against", "/tmp"],
+        ["sweep", "{file}"],
+        ["run", "--model", "chance", "--dataset", "eyes", "--seeds", "9999999999"],
+    ],
+)
+def test_odd_places_and_values_are_refused_without_a_traceback(
+    argv: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_bytes(b"\xff\xfe nothing")
+    done = call(*[word.format(file=file) for word in argv])
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "eegfm-bench: " in done.stderr
 
 
 def test_a_refusal_in_json_is_one_document() -> None:
@@ -219,6 +247,6 @@ def test_a_filter_names_what_it_does_not_know() -> None:
 
     cells = load_suite("table1").cells()
     with pytest.raises(UnknownName, match="Did you mean 'eegnet'"):
-        words.only(cells, "model=eegnte", ())
+        words.only(cells, "model=eegnte")
     with pytest.raises(SpecError, match="expected model=NAME"):
-        words.only(cells, "seed=3", ())
+        words.only(cells, "seed=3")
