@@ -85,6 +85,8 @@ def read_header(path: Path) -> EdfHeader:
                 f"{path}: a number in the EDF header cannot be read ({error}). "
                 f"{_SUSPECT}"
             ) from error
+    if set(labels) == {_ANNOTATIONS}:
+        raise SignalError(f"{path}: annotations only, no signals. {_SUSPECT}")
     if fixed[192:236].startswith(b"EDF+D"):
         raise SignalError(
             f"{path}: the recording is interrupted (EDF+D), so a time in it is not a "
@@ -100,8 +102,6 @@ def read_header(path: Path) -> EdfHeader:
     promised = header_bytes + 2 * sum(samples) * n_records
     if size != promised:
         _refuse_size(path, size, promised, header_bytes, n_records)
-    if set(labels) == {_ANNOTATIONS}:
-        raise SignalError(f"{path}: annotations only, no signals. {_SUSPECT}")
     _refuse_uncalibrated(path, rows, labels)
     if n_records == 0:
         raise SignalError(f"{path}: header only, no samples (0 records). {_SUSPECT}")

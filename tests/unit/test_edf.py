@@ -89,6 +89,41 @@ def test_bytes_beyond_the_promise_are_refused(tmp_path: Path) -> None:
         read_edf(tmp_path / "a.edf")
 
 
+@pytest.mark.parametrize(
+    ("at", "content", "says"),
+    [
+        (192, b"EDF+D", "interrupted"),
+        (244, b"nan     ", "contradicts itself"),
+        (
+            256 + 3 * 104,
+            b"-2      ",
+            "not calibrated",
+        ),  # physical minimum 2, as maximum
+        (256 + 3 * 120, b"32767   ", "not calibrated"),
+        (256 + 3 * 104, b"low     ", "cannot be read"),
+    ],
+)
+def test_a_header_that_maps_nothing_is_refused(
+    tmp_path: Path, at: int, content: bytes, says: str
+) -> None:
+    write(tmp_path / "a.edf")
+    whole = bytearray((tmp_path / "a.edf").read_bytes())
+    if content == b"-2      ":
+        whole[256 + 3 * 112 : 256 + 3 * 112 + 8] = content
+    whole[at : at + len(content)] = content
+    (tmp_path / "a.edf").write_bytes(whole)
+    with pytest.raises(SignalError, match=rf"a\.edf.*{says}"):
+        read_edf(tmp_path / "a.edf")
+
+
+def test_a_file_of_annotations_alone_is_refused(tmp_path: Path) -> None:
+    edfio.Edf([], annotations=[edfio.EdfAnnotation(0, 1, "T0")]).write(
+        tmp_path / "a.edf"
+    )
+    with pytest.raises(SignalError, match=r"a\.edf.*annotations only"):
+        read_edf(tmp_path / "a.edf")
+
+
 # What the folder of damaged files says of each.
 REFUSED = {
     "S001R04_truncated_60pct.edf": (

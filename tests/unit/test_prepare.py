@@ -163,6 +163,60 @@ def test_other_signals_are_other_data(tmp_path: Path) -> None:
     assert dataset_ref(second).fingerprint != dataset_ref(first).fingerprint
 
 
+def swapped(root: Path, *names: str) -> None:
+    """Exchange the contents of two files, times and sizes kept."""
+    one, two = (root / name for name in names)
+    stats, contents = (
+        [f.stat() for f in (one, two)],
+        [f.read_bytes() for f in (one, two)],
+    )
+    for file, stat, content in zip((one, two), stats, contents[::-1], strict=True):
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_whose_a_recording_is_belongs_to_the_identity(tmp_path: Path) -> None:
+    root = twin_copy(tmp_path)
+    first = prepare("eegmat", data=root, allow_partial=True)
+    swapped(root / "eegmat", "Subject00_1.edf", "Subject01_1.edf")
+    second = prepare("eegmat", data=root, allow_partial=True)
+    assert second.path != first.path
+    assert dataset_ref(second).fingerprint != dataset_ref(first).fingerprint
+
+
+def test_a_file_in_another_subjects_folder_is_refused(tmp_path: Path) -> None:
+    folder = twin_copy(tmp_path, "eyes") / "eegmmidb"
+    shutil.copy(folder / "S001" / "S001R01.edf", folder / "S005" / "S001R01.edf")
+    with pytest.raises(SignalError, match=r"lies in the folder of S005.*says S001"):
+        prepare("eyes", data=tmp_path / "root", allow_partial=True)
+
+
+def test_the_same_bytes_under_two_names_are_counted(tmp_path: Path) -> None:
+    root = twin_copy(tmp_path)
+    shutil.copy(root / "eegmat/Subject00_1.edf", root / "eegmat/Subject32_1.edf")
+    store = prepare("eegmat", data=root, allow_partial=True)
+    assert store.manifest["identical_recordings"] == [["Subject00_1", "Subject32_1"]]
+
+
+def test_subjects_outside_the_protocol_are_counted(tmp_path: Path) -> None:
+    root = twin_copy(tmp_path)
+    shutil.copy(root / "eegmat/Subject00_1.edf", root / "eegmat/Subject77_1.edf")
+    store = prepare("eegmat", data=root, allow_partial=True)
+    assert store.manifest["outside_protocol"] == ["Subject77_1"]
+    assert "Subject77" not in set(store.index["subject"])
+
+
+def test_all_subjects_with_other_windows_are_not_complete(tmp_path: Path) -> None:
+    root = twin_copy(tmp_path)  # every subject of EEGMAT, but short
+    with pytest.raises(SignalError, match=r"has all its subjects, but.*1343"):
+        prepare("eegmat", data=root)
+    assert (
+        prepare("eegmat", data=root, allow_partial=True).manifest["data"] == "partial"
+    )
+    with pytest.raises(SignalError, match=r"has all its subjects, but"):
+        prepare("eegmat", data=root)
+
+
 def test_two_version_folders_are_ambiguous(tmp_path: Path) -> None:
     (tmp_path / "eegmat" / "1.0.0").mkdir(parents=True)
     (tmp_path / "eegmat" / "1.0.1").mkdir()

@@ -207,6 +207,67 @@ def test_a_worker_that_dies_costs_its_task_alone(tmp_path: Path) -> None:
     assert outcomes[1]["models"] == {}
 
 
+def test_a_worker_trusts_neither_its_folder_nor_its_libraries_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "statistics.py").write_text("raise RuntimeError('not a library')\n")
+    noisy = tmp_path / "noisy"
+    noisy.mkdir()
+    (noisy / "sitecustomize.py").write_text("print('good morning')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(noisy))
+    pool = WorkerPool(jobs=1, n_threads=1, logs=tmp_path / "logs")
+    try:
+        ((_, outcome),) = pool.each([{"task": "describe", "models": ["chance"]}])
+    finally:
+        pool.close()
+    assert outcome["models"]["chance"]["title"] == "Chance"
+
+
+def test_what_cannot_be_handled_is_an_outcome_not_a_hang(tmp_path: Path) -> None:
+    pool = WorkerPool(jobs=1, n_threads=1, logs=tmp_path)
+    try:
+        ((_, outcome),) = pool.each([{"task": "no such task"}])
+    finally:
+        pool.close()
+    assert "KeyError" in outcome["error"]
+
+
+def test_a_suite_by_path_has_its_table(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nversion: 1\ntitle: My own\nscale: small\nseeds: [0]\n"
+        "models: [chance]\ndatasets: [eegmat]\n"
+    )
+    argv = [sys.executable, "-m", "eegfm_bench", "sweep", str(file), "--jobs", "1"]
+    done = subprocess.run(
+        [*argv, "--runs", str(tmp_path / "runs"), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tables"][0]["title"] == "My own"
+    assert "My own" in (tmp_path / "runs" / "tables" / "mine.md").read_text()
+
+
+def test_some_cells_of_a_suite_do_not_stand_for_the_whole(tmp_path: Path) -> None:
+    cells = cells_of(*FAST, "small", {})
+    sweep(cells, [0], options(tmp_path, suite="mine"))
+    whole = recall_suite(tmp_path / "runs", "mine")
+    sweep(cells[:1], [0], options(tmp_path, suite="mine", is_whole=False))
+    assert recall_suite(tmp_path / "runs", "mine") == whole
+
+
+def test_forced_a_damaged_record_is_made_anew(tmp_path: Path) -> None:
+    cells = cells_of(["chance"], ["eegmat"], "small", {})
+    result = sweep(cells, [0], options(tmp_path))
+    file = ResultStore(tmp_path / "runs").path(result.specs[0].run_id) / "record.json"
+    file.write_text("{")
+    sweep(cells, [0], options(tmp_path, force=True))
+    assert result.records(tmp_path / "runs")[0].is_done
+
+
 def test_scores_are_the_same_inline_and_in_workers(tmp_path: Path) -> None:
     cells = cells_of(["eegnet"], ["eegmat"], "small", {"epochs": 1})
     inline = sweep(cells, [0], options(tmp_path / "a"))
