@@ -106,10 +106,9 @@ def fit_one(task: Event, send: Send) -> Event:
 
 
 def _fit(task: Event, spec: RunSpec, results: ResultStore, send: Send) -> Event:
+    send({"event": "start"})  # before imports, which take the first cell seconds
     from eegfm_bench.training.fit import fit
     from eegfm_bench.windows.store import WindowStore
-
-    send({"event": "start"})
 
     def on_epoch(epoch: int, value: float) -> None:
         send({"event": "epoch", "epoch": epoch, "val": value})
