@@ -117,10 +117,16 @@ def _git(folder: Path, *command: str) -> str:
 
 @functools.cache
 def _processor() -> str:
+    """Name the processor down to its model: a brand's models round differently."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return platform.processor() or platform.machine()
+    about: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        about.setdefault(key.strip(), value.strip())
+    if "model name" not in about:
+        return platform.processor() or platform.machine()
+    family, number = about.get("cpu family", "?"), about.get("model", "?")
+    return f"{about['model name']} (family {family}, model {number})"
