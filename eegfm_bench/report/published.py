@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eegfm_bench.errors import UnknownName
+from eegfm_bench.errors import SpecError, UnknownName
 from eegfm_bench.report._cells import (
     BINARY_SHOWN,
     MULTICLASS_SHOWN,
@@ -88,7 +88,19 @@ def beside_published(measured: Table, number: int, folder: Path | None = None) -
     """Return one table with each model's published row above its measured ones.
 
     Published and measured figures are ranked apart.
+
+    Raises
+    ------
+    SpecError
+        If the measured rows are of simulated recordings: they never stand beside
+        published ones.
     """
+    if measured.data == "simulated":
+        raise SpecError(
+            "These runs are of simulated recordings, which never stand beside published "
+            "numbers. Run the suite with --data ROOT, or ask for --source measured or "
+            "--source published alone."
+        )
     paper = published_table(number, folder)
     keys = model_keys(folder)
     named = {c.group for c in paper.columns}
@@ -115,7 +127,6 @@ def beside_published(measured: Table, number: int, folder: Path | None = None) -
     notes = [*measured.notes, *(f"published: {note}" for note in paper.notes)]
     return replace(
         measured,
-        heading=f"{measured.heading}: measured rows" if measured.heading else "",
         stub=stub,
         columns=tuple(columns),
         rows=tuple(ranked(rows, tuple(columns), DIGITS)),

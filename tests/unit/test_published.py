@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eegfm_bench.errors import DataMissing, StoreError, UnknownName
+from eegfm_bench.errors import DataMissing, SpecError, StoreError, UnknownName
 from eegfm_bench.report import _figures
 from eegfm_bench.report.published import (
     beside_published,
@@ -107,15 +107,15 @@ def test_methods_lead_to_model_keys() -> None:
 def test_measured_rows_stand_below_their_published_ones_and_are_ranked_apart() -> None:
     measured = make_table(
         [
-            *seeds("eegnet", "faced", (0.1, 0.2, 0.3), n_classes=9),
-            *seeds("bandpower", "faced", (0.1,), n_classes=9),
+            *seeds("eegnet", "faced", (0.1, 0.2, 0.3), n_classes=9, data="complete"),
+            *seeds("bandpower", "faced", (0.1,), n_classes=9, data="complete"),
         ]
     )
     table = beside_published(measured, 1)
     labels = [row.labels[:2] for row in table.rows]
     assert labels[:2] == [("eegnet", "published"), ("eegnet", "measured")]
     assert labels[-1] == ("bandpower", "measured")
-    assert table.heading.startswith("simulated recordings")
+    assert table.heading == ""
     by_label = {row.labels[:2]: row.cells[0] for row in table.rows}
     assert table.show(by_label["eegnet", "measured"]) == "0.2000 ± 0.1000 (3)"
     assert by_label["eegnet", "measured"].rank == 1
@@ -125,8 +125,14 @@ def test_measured_rows_stand_below_their_published_ones_and_are_ranked_apart() -
         assert render(table, how)
 
 
+def test_simulated_rows_never_stand_beside_published_ones() -> None:
+    measured = make_table(seeds("eegnet", "faced", (0.1, 0.2), n_classes=9))
+    with pytest.raises(SpecError, match="never stand beside published"):
+        beside_published(measured, 1)
+
+
 def test_a_missing_dataset_keeps_its_reason_beside_published_rows() -> None:
-    records = seeds("eegnet", "faced", (0.5,), n_classes=9)
+    records = seeds("eegnet", "faced", (0.5,), n_classes=9, data="complete")
     measured = make_table(records, missing={"chbmit": "not here"})
     table = beside_published(measured, 1)
     groups = [group for group, *_ in table.spans()]
