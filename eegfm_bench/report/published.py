@@ -97,9 +97,9 @@ def beside_published(measured: Table, number: int, folder: Path | None = None) -
     """
     if measured.data == "simulated":
         raise SpecError(
-            "These runs are of simulated recordings, which never stand beside published "
-            "numbers. Run the suite with --data ROOT, or ask for --source measured or "
-            "--source published alone."
+            "These runs are of simulated recordings, which never stand beside "
+            "published numbers. Run the suite with --data ROOT, or ask for --source "
+            "measured or --source published alone."
         )
     paper = published_table(number, folder)
     keys = model_keys(folder)
