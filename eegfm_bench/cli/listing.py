@@ -56,6 +56,7 @@ def _models() -> list[dict[str, Any]]:
                 "name": name,
                 "title": spec.title,
                 "trained_by": spec.trained_by,
+                "seed_changes_it": spec.is_seeded,
                 "rate_hz": spec.rate_hz or "the dataset's own",
                 "scales": list(spec.recipes),
                 "options": dict(spec.options),

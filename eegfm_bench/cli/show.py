@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from eegfm_bench.sweep.run import Options, Sweep
     from eegfm_bench.sweep.suite import Cell, Suite
 
-SIMULATED = (
-    "SIMULATED RECORDINGS: no data root was given (--data ROOT or EEGFM_DATA), so "
-    "every number below is of simulated twins and says nothing about real EEG."
-)
-
 
 def stderr() -> Console:
     """Return a console on standard error."""
@@ -46,7 +41,7 @@ def print_json(value: Any) -> None:
 
 def say_source(data: str | None) -> None:
     """Say at the top when everything that follows is simulated."""
-    from eegfm_bench.datasets._places import data_root
+    from eegfm_bench.datasets._places import SIMULATED, data_root
 
     if data_root(data) is None:
         stderr().print(SIMULATED, style="bold yellow", markup=False)

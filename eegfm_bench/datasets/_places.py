@@ -12,6 +12,12 @@ from pathlib import Path
 
 from eegfm_bench.errors import DataMissing
 
+SIMULATED = (
+    "SIMULATED RECORDINGS: no data root was given (--data ROOT, data=ROOT or "
+    "EEGFM_DATA), so every number is of simulated twins and says nothing about real "
+    "EEG."
+)
+
 
 def data_root(given: str | Path | None) -> Path | None:
     """Return the data root: the one given, else ``EEGFM_DATA``, else None.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from eegfm_bench.datasets._places import cache_root, data_root
+from eegfm_bench.datasets._places import SIMULATED, cache_root, data_root
 from eegfm_bench.datasets._spec import DatasetSpec, Source, find_dataset
 from eegfm_bench.errors import DataMissing, SignalError, listed
 from eegfm_bench.recordings import filters
@@ -118,11 +118,7 @@ def prepare(
 
 def warn_simulated() -> None:
     """Say, wherever this runs, that no number below is of real EEG."""
-    logging.getLogger("eegfm_bench").warning(
-        "SIMULATED RECORDINGS: no data root was given (--data ROOT, data=ROOT or "
-        "EEGFM_DATA), so every number is of simulated twins and says nothing about "
-        "real EEG."
-    )
+    logging.getLogger("eegfm_bench").warning(SIMULATED)
 
 
 def dataset_ref(store: WindowStore) -> DatasetRef:

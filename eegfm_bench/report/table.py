@@ -142,19 +142,16 @@ def _cell(
     if group is None:
         named = {"dataset": column.group, "metric": column.metric}
         whose = {**dict(zip(STUB, row, strict=True)), "source": "measured", **named}
+    else:
+        spec = next(iter(group.specs.values()))
+        whose = about(spec, metric=column.metric)
+    if group is None or not group.records:
         if column.group in missing:
             reason = missing[column.group]
             text = short("missing", reason)
             return Cell(state="missing", about=whose, text=text, reason=reason)
-        return Cell(state="pending", about=whose, text=PENDING, reason="not asked")
-    spec = next(iter(group.specs.values()))
-    whose = about(spec, metric=column.metric)
-    if not group.records and column.group in missing:
-        reason = missing[column.group]
-        text = short("missing", reason)
-        return Cell(state="missing", about=whose, text=text, reason=reason)
-    if not group.records:
-        return Cell(state="pending", about=whose, text=PENDING, reason="not run yet")
+        why = "not asked" if group is None else "not run yet"
+        return Cell(state="pending", about=whose, text=PENDING, reason=why)
     if not group.done:
         reason = _notes.failures(group.failed)
         message = group.failed[0].failure

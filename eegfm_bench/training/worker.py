@@ -64,7 +64,6 @@ def describe(task: Event, send: Send) -> Event:
             "trained_by": known.trained_by,
             "rate_hz": known.rate_hz,
             "options": dict(known.options),
-            "is_seeded": known.is_seeded,
             "recipes": {
                 scale: recipe.model_dump(mode="json")
                 for scale, recipe in known.recipes.items()
