@@ -272,18 +272,21 @@ def table(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a table: mean ± sd over seeds, with everything that qualifies it."""
+    """Show a table: mean ± sd over seeds, with everything that qualifies it.
+
+    Table 6 is declared, not measured: the architecture of Trace.
+    """
     from eegfm_bench.errors import UnknownName
-    from eegfm_bench.report.render import render
 
     if source not in ("measured", "published", "both"):
         raise UnknownName.among("source", source, ("measured", "published", "both"))
-    shown = show.table_of(which, source, runs)
+    declared = show.declared_table(which) if source == "measured" else None
+    shown = declared or show.table_of(which, source, runs)
     if out is not None:
-        show.write_whole(out, render(shown, how or words.format_of(out)))
+        show.write_whole(out, show.text_of(shown, how or words.format_of(out)))
         show.saved(out, as_json)
     elif as_json or how is not None:
-        typer.echo(render(shown, "json" if as_json else how or "md"))
+        typer.echo(show.text_of(shown, "json" if as_json else how or "md"))
     else:
         show.print_table(shown)
 

@@ -6,6 +6,7 @@ error (everything on the way there).
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eegfm_bench.report._cells import Table
+    from eegfm_bench.report.declared import Declared
     from eegfm_bench.runs.record import RunRecord
     from eegfm_bench.sweep.run import Options, Sweep
     from eegfm_bench.sweep.suite import Cell, Suite
@@ -98,16 +100,20 @@ def finish(
         raise typer.Exit(1)
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table | Declared) -> None:
     """Print a table as wide as the terminal, or as wide as it needs in a pipe."""
     from rich.console import Console
 
+    from eegfm_bench.report.declared import Declared, declared_to_console
     from eegfm_bench.report.render import to_console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
-    console.print(to_console(table))
+    if isinstance(table, Declared):
+        console.print(declared_to_console(table))
+    else:
+        console.print(to_console(table))
 
 
 def suite_table(suite: Suite, runs: Path) -> Table:
@@ -169,6 +175,32 @@ def table_of(which: str, source: str, runs: Path) -> Table:
     if source == "published":
         return published_table(int(number))
     return beside_published(suite_table(load_suite(which), runs), int(number))
+
+
+# Tables of what is declared: their number, and who declares it. By name, since the
+# command line itself imports no model.
+DECLARED = {"6": ("eegfm_bench.models.trace.architecture", "architecture")}
+
+
+def text_of(table: Table | Declared, form: str) -> str:
+    """Write a table of either kind in a format."""
+    from eegfm_bench.report.declared import Declared, render_declared
+    from eegfm_bench.report.render import render
+
+    if isinstance(table, Declared):
+        return render_declared(table, form)
+    return render(table, form)
+
+
+def declared_table(which: str) -> Declared | None:
+    """Return a table that needs no run, by its number; None if it is not one."""
+    from eegfm_bench.report.declared import Declared
+
+    found = DECLARED.get(which.removeprefix("table"))
+    if found is None:
+        return None
+    module, function = found
+    return Declared(**getattr(importlib.import_module(module), function)())
 
 
 def saved(file: Path, as_json: bool) -> None:

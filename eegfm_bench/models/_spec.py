@@ -83,8 +83,12 @@ class ModelSpec:
         ``select`` is filled in by the dataset's main score.
     options : mapping
         What ``--set`` may change about the architecture, with its defaults.
+    small_options : mapping
+        Those of them that have another default at the small scale.
     rate_hz : float or None
         The rate the model listens at; None takes the dataset's own.
+    code_hash : str or None
+        Identifies the source file, for a model that is not of this package.
     is_seeded : bool
         Whether the seed can change anything.
     version : int
@@ -99,14 +103,25 @@ class ModelSpec:
     trained_by: TrainedBy
     recipes: Mapping[str, AnyRecipe]
     options: Mapping[str, Any]
+    small_options: Mapping[str, Any] = field(default_factory=dict)
     reference: str
     licence: str
     code: str = "none"
+    code_hash: str | None = None
     rate_hz: float | None = None
     is_seeded: bool = True
     version: int = 1
     pretrained_on: tuple[str, ...] = ()
     skip: Callable[[InputShape], str | None] = lambda shape: None
+
+    def __post_init__(self) -> None:
+        for key in self.small_options:
+            if key not in self.options:
+                raise UnknownName.among(f"option of {self.name}", key, self.options)
+
+    def options_at(self, scale: str) -> dict[str, Any]:
+        """Return all options with their defaults at a scale."""
+        return {**self.options, **(self.small_options if scale == "small" else {})}
 
     def build(
         self,
@@ -135,7 +150,8 @@ class ModelSpec:
         reason = self.skip(shape)
         if reason is not None:
             raise SpecError(f"{self.name} cannot serve this shape: {reason}.")
-        return self.builder(shape, scale=scale, **(options or {}))
+        chosen = {**self.options_at(scale), **(options or {})}
+        return self.builder(shape, scale=scale, **chosen)
 
 
 def model(
@@ -145,11 +161,13 @@ def model(
     recipes: Mapping[str, AnyRecipe],
     reference: str,
     licence: str,
+    options: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a builder under its function's name.
 
-    The builder takes an InputShape, ``scale`` and its options as keywords.
+    The builder takes an InputShape, ``scale`` and its options as keywords. They and
+    their defaults are read from its signature, unless ``options`` lists them.
 
     Raises
     ------
@@ -166,7 +184,7 @@ def model(
                 f"{builder.__module__}. Rename one of the functions."
             )
         parameters = inspect.signature(builder).parameters.values()
-        options = {
+        read = {
             p.name: p.default
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name != "scale"
@@ -177,7 +195,7 @@ def model(
             builder=builder,
             trained_by=trained_by,
             recipes=recipes,
-            options=options,
+            options=read if options is None else dict(options),
             reference=reference,
             licence=licence,
             **more,
@@ -199,11 +217,19 @@ def model_names() -> list[str]:
 def find_model(name: str) -> ModelSpec:
     """Return a model by its key.
 
+    A key with a colon names code outside this package: ``braindecode:Class``, or
+    ``torch:package.module:Class`` for a class of the user's.
+
     Raises
     ------
     UnknownName
         If there is none; suggests the nearest.
+    SpecError
+        If the user's module cannot be imported, or changed since it was.
     """
+    source, colon, path = name.partition(":")
+    if colon:
+        return _find_outside(source, path)
     if name in registry.family_names(package):
         registry.load_family(package, name)
     if name not in _REGISTERED:
@@ -215,6 +241,19 @@ def find_model(name: str) -> ModelSpec:
                 raise UnknownName(f"{error} Files that could not be read: {files}.")
             raise error
     return _REGISTERED[name]
+
+
+def _find_outside(source: str, path: str) -> ModelSpec:
+    # Imported when asked for: both take this file's names, and braindecode seconds.
+    if source == "braindecode":
+        from eegfm_bench.models._braindecode import find_braindecode
+
+        return find_braindecode(path)
+    if source == "torch":
+        from eegfm_bench.models._own_class import find_own
+
+        return find_own(path)
+    raise UnknownName.among("source of models", source, ("braindecode", "torch"))
 
 
 def build(
@@ -232,7 +271,7 @@ def build(
     Parameters
     ----------
     name : str
-        A model key, such as ``"eegnet"``.
+        A model key, such as ``"eegnet"`` or ``"braindecode:Deep4Net"``.
     channels : sequence of str
         Channel names in the order of the signal's rows.
     n_times, rate_hz, n_classes

@@ -18,7 +18,7 @@ from eegfm_bench.report._console import to_console
 from eegfm_bench.report._html import to_html
 
 __all__ = ["CSV_COLUMNS", "FORMATS", "render", "to_console", "to_csv", "to_html"]
-__all__ += ["to_json", "to_latex", "to_markdown"]
+__all__ += ["latex_text", "markdown_text", "to_json", "to_latex", "to_markdown"]
 
 CSV_COLUMNS = (
     *("data", "source", "model", "init", "scale", "adapt", "variant"),
@@ -55,11 +55,11 @@ def to_markdown(table: Table) -> str:
         f"{c.group}: {metric_label(c.metric)}" if c.metric else c.group
         for c in table.columns
     ]
-    lines = [[_md(text) for text in head]]
+    lines = [[markdown_text(text) for text in head]]
     for row in table.rows:
         texts = zip(row.cells, table.texts(row), strict=True)
-        cells = [_md_ranked(_md(text), cell.rank) for cell, text in texts]
-        lines.append([*map(_md, row.labels), *cells])
+        cells = [_md_ranked(markdown_text(text), cell.rank) for cell, text in texts]
+        lines.append([*map(markdown_text, row.labels), *cells])
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     n_labels = len(table.stub)
     rule = [
@@ -67,16 +67,16 @@ def to_markdown(table: Table) -> str:
     ]
     grid = [lines[0], rule, *lines[1:]]
     parts = [f"**{table.heading}**"] if table.heading else []
-    parts += [f"## {_md(table.title)}"] if table.title else []
+    parts += [f"## {markdown_text(table.title)}"] if table.title else []
     parts.append(
         "\n".join(
             f"| {' | '.join(_pad(t, w, i < n_labels) for i, (t, w) in cells)} |"
             for cells in (enumerate(zip(g, widths, strict=True)) for g in grid)
         )
     )
-    parts += [_md(table.caption)] if table.caption else []
+    parts += [markdown_text(table.caption)] if table.caption else []
     if table.notes:
-        parts.append("\n".join(f"- {_md(note)}" for note in table.notes))
+        parts.append("\n".join(f"- {markdown_text(note)}" for note in table.notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -87,15 +87,15 @@ def to_latex(table: Table) -> str:
     groups = []
     for group, remark, _, of in spans:
         named = f"{group} ({remark})" if remark else group
-        groups.append(rf"\multicolumn{{{of}}}{{c}}{{{_tex(named)}}}")
+        groups.append(rf"\multicolumn{{{of}}}{{c}}{{{latex_text(named)}}}")
     rules = [rf"\cmidrule(lr){{{n + i + 1}-{n + i + of}}}" for _, _, i, of in spans]
-    head = [*map(_tex, table.stub)]
-    head += [_tex(metric_label(c.metric)) for c in table.columns]
+    head = [*map(latex_text, table.stub)]
+    head += [latex_text(metric_label(c.metric)) for c in table.columns]
     caption = " ".join(
         [
-            *([rf"\textbf{{{_tex(table.heading)}}}."] if table.heading else []),
-            *([_tex(table.title.rstrip(".") + ".")] if table.title else []),
-            _tex(table.caption),
+            *([rf"\textbf{{{latex_text(table.heading)}}}."] if table.heading else []),
+            *([latex_text(table.title.rstrip(".") + ".")] if table.title else []),
+            latex_text(table.caption),
         ]
     )
     lines = [f"% {table.heading}"] if table.heading else []
@@ -112,9 +112,9 @@ def to_latex(table: Table) -> str:
     ]
     for row in table.rows:
         cells = [_tex_cell(table, cell, of) for cell, of in table.pieces(row)]
-        lines.append(" & ".join([*map(_tex, row.labels), *cells]) + r" \\")
+        lines.append(" & ".join([*map(latex_text, row.labels), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\footnotesize {_tex(note)}" for note in table.notes]
+    lines += [rf"\par\footnotesize {latex_text(note)}" for note in table.notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
@@ -174,7 +174,8 @@ def _json_row(table: Table, row: Row) -> dict[str, Any]:
     return {**dict(zip(table.stub, row.labels, strict=True)), "cells": cells}
 
 
-def _md(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Escape what Markdown would read as its own."""
     return text.translate(_MARKDOWN)
 
 
@@ -186,12 +187,13 @@ def _pad(text: str, width: int, is_label: bool) -> str:
     return text.ljust(width) if is_label else text.rjust(width)
 
 
-def _tex(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Escape what LaTeX would read as its own."""
     return text.translate(_LATEX)
 
 
 def _tex_cell(table: Table, cell: Cell, n_columns: int) -> str:
-    text = _tex(table.show(cell))
+    text = latex_text(table.show(cell))
     wrap = {1: r"\textbf", 2: r"\underline"}.get(cell.rank)
     text = rf"{wrap}{{{text}}}" if wrap else text
     return rf"\multicolumn{{{n_columns}}}{{c}}{{{text}}}" if n_columns > 1 else text

@@ -72,13 +72,12 @@ class LitClassifier(L.LightningModule):
         return self.model(x)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the loss of one batch."""
-        loss = F.cross_entropy(
-            self(batch.x).float(),
-            batch.y,
-            weight=self.class_weights,
-            label_smoothing=self.recipe.label_smoothing,
-        )
+        """Return the loss of one batch: the model's own, if it has one."""
+        own = getattr(self.model, "loss", None)
+        if own is not None:
+            loss: Tensor = own(batch.x, batch.y, self.criterion)
+        else:
+            loss = self.criterion(self(batch.x), batch.y)
         if not torch.isfinite(loss):
             raise RunFailed(
                 f"The training loss became {loss.item()} in epoch "
@@ -86,6 +85,15 @@ class LitClassifier(L.LightningModule):
                 f"({self.recipe.lr:g}), or clip gradients (--set clip=1)."
             )
         return loss
+
+    def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy of logits (N, K), weighted as the recipe says."""
+        return F.cross_entropy(
+            logits.float(),
+            labels,
+            weight=self.class_weights,
+            label_smoothing=self.recipe.label_smoothing,
+        )
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Keep one batch's probabilities for the score of the whole part."""

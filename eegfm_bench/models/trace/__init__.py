@@ -1,0 +1,87 @@
+"""Trace: causal EEG forecasting, with experts chosen once for a step's channels.
+
+From: batch (B, C, T) in µV, any channels in any order. To: logits (B, K), or the
+hidden states (B, C, P, D) of every channel and second.
+
+Paper: Trace: Temporal Routing with Autoregressive Cross-channel Experts for EEG
+Representation Learning, arXiv 2605.11380, 2026. Code and weights: none are public;
+this is written from the paper. Licence: as this package.
+
+The road of a window: ``patches`` (a patch becomes a token: equations 1 to 6),
+``positions`` (7, 8), then layers (9, 10) of ``attention`` (19 to 21) and ``ffn``
+(11, 12, 17), which asks ``history`` (13, 14) and calls on ``experts``; last
+``heads``, or ``forecast`` (15, 16) where the encoder is pre-trained. ``config`` holds
+every number with the way it is known, ``cost`` counts weights and operations.
+
+Letters: B windows, C channels, T time points, P patches (steps), L time points of a
+patch, D width of a token, H attention heads, N experts, K experts active (and, of
+logits, classes), Q queries.
+
+Differences from the source, each with its reason:
+
+- Its tables of architecture and recipes are not available: values are inferred or
+  chosen, each tagged in ``config`` (``eegfm-bench table 6``).
+- Tokens lie step after step inside, (B, P, C, D): blocks of channels then are whole
+  rows for the experts and both attentions. What is returned is (B, C, P, D).
+- The TemporalFormer is computed as a prefix softmax with folded keys: the same
+  numbers, at a cost linear in channels and patches.
+- The ``small`` scale has a head on the mean hidden state, as every small model here.
+- Besides the published head there is one for streams (``--set head=causal``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eegfm_bench.models._spec import InputShape, model
+from eegfm_bench.models.trace.config import SMALL, TraceConfig, config_at
+from eegfm_bench.runs.spec import TrainingRecipe
+
+if TYPE_CHECKING:
+    from eegfm_bench.models.trace.network import Trace
+
+
+def _unserved(shape: InputShape) -> str | None:
+    """Say why a shape cannot be served, with the patches of either scale."""
+    if shape.rate_hz != 200.0:
+        return f"its windows come at {shape.rate_hz:g} Hz; Trace listens at 200 Hz"
+    return None
+
+
+@model(
+    title="Trace",
+    trained_by="gradient",
+    recipes={
+        "paper": TrainingRecipe(
+            # Epochs, clip, smoothing: CBraMod and CSBrain alike. Rate and decay are
+            # CSBrain's for most datasets. The paper's own recipes are not available.
+            epochs=50,
+            batch_size=64,
+            lr=1e-4,
+            weight_decay=0.05,
+            clip=1.0,
+            label_smoothing=0.1,
+        ),
+        "small": TrainingRecipe(
+            epochs=2, batch_size=8, lr=3e-3, weight_decay=0.05, clip=1.0
+        ),
+    },
+    options=TraceConfig().options(),
+    small_options={k: v for k, v in config_at("small").options().items() if k in SMALL},
+    reference="Trace, arXiv 2605.11380, 2026",
+    licence="same as this package",
+    code="none is public; written here from the paper",
+    rate_hz=200.0,
+    skip=_unserved,
+)
+def trace(shape: InputShape, *, scale: str, **options: Any) -> Trace:
+    """Twelve layers of width 256; 16 experts of which 4 are active, and a shared one.
+
+    The small scale has one layer of width 32 and a head on pooled features.
+    """
+    from eegfm_bench.models.trace.network import Trace
+
+    return Trace(shape, config_at(scale, options))
+
+
+__all__ = ["SMALL", "TraceConfig", "config_at", "trace"]

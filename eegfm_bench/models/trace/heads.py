@@ -1,0 +1,86 @@
+"""From hidden states to classes: all patches at once, or one score a patch.
+
+From: hidden states (B, C, P, D). To: logits (B, K), or (B, P, K).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from eegfm_bench.models.trace.config import TraceConfig
+
+# What the small scale allows a head.
+POOLED_UNITS = 64
+
+
+class WindowHead(nn.Module):
+    """The published head: a three-layer MLP on all hidden states of a window.
+
+    Its score exists only once a window is complete. At the published shapes it is
+    larger than the encoder: 164 M weights for 32 channels and 10 s.
+    """
+
+    def __init__(
+        self, config: TraceConfig, *, n_channels: int, n_patches: int, n_classes: int
+    ) -> None:
+        super().__init__()
+        units = config.head_units
+        first = units * n_patches if n_patches > 1 else config.head_units_alone
+        self.layers = nn.Sequential(
+            nn.Linear(n_channels * n_patches * config.dim, first),
+            nn.ELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(first, units),
+            nn.ELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(units, n_classes),
+        )
+
+    def features(self, hidden_BCPD: Tensor) -> Tensor:
+        """Return all hidden states of a window in one row (B, C P D)."""
+        return hidden_BCPD.flatten(1)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        """Return logits (B, K)."""
+        return self.layers(features_BD)
+
+
+class PooledHead(nn.Module):
+    """The small scale's head: an MLP on the mean over channels and patches."""
+
+    def __init__(self, config: TraceConfig, *, n_classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(config.dim, POOLED_UNITS),
+            nn.ELU(),
+            nn.Linear(POOLED_UNITS, n_classes),
+        )
+
+    def features(self, hidden_BCPD: Tensor) -> Tensor:
+        """Return the mean hidden state (B, D) of a window."""
+        return hidden_BCPD.mean((1, 2))
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        """Return logits (B, K)."""
+        return self.layers(features_BD)
+
+
+class CausalHead(nn.Module):
+    """Our head for streams: a score at every patch, from what came before it.
+
+    The mean over channels of the hidden state at step t, then one linear layer,
+    trained at every step. A window's own score is its last step's, which has seen
+    all of it.
+    """
+
+    def __init__(self, config: TraceConfig, *, n_classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(config.dim, n_classes)
+
+    def features(self, hidden_BCPD: Tensor) -> Tensor:
+        """Return the last step's mean over channels (B, D)."""
+        return hidden_BCPD[:, :, -1].mean(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (B, K) of features (B, D), or (B, P, K) of (B, P, D)."""
+        return self.layer(features)

@@ -1,0 +1,82 @@
+"""What the whole head has shown so far, in one vector a step: the TemporalFormer.
+
+From: normalised tokens (B, P, C, D). To: routing states r (B, P, D). The state at a
+step knows all channels of that step and of those before, and nothing after.
+
+Letters: Q queries, H heads, E features of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from eegfm_bench.models.trace.config import TraceConfig
+
+
+class TemporalFormer(nn.Module):
+    """Learnt queries over all tokens up to each step, equations (13) and (14).
+
+    Query q at step t attends to every (c, tau) with tau <= t; z[q, t] is what it
+    gathers and r_t = FFN(mean_q z[q, t]). The queries do not depend on t, so each
+    step is a prefix softmax, computed exactly and cheaply:
+
+    - keys fold into the queries: a[q, h] = W_K,h' q_h / sqrt(E), and the score of a
+      token is s = h . a[q, h];
+    - per step: l = logsumexp_c s, pooled = softmax_c(s) . h, u = W_V,h pooled;
+    - over steps: z[q, h, t] = sum_{tau <= t} softmax_{tau <= t}(l) u[tau].
+
+    Cost: Q H C P D + Q P² D, not Q C P² D. In float32 at least, and no maximum over
+    all steps is taken off: it would let the future round the past.
+    """
+
+    def __init__(
+        self, config: TraceConfig, queries: nn.Parameter | None = None
+    ) -> None:
+        super().__init__()
+        self.n_heads = config.query_heads
+        if queries is None:
+            # Unit scores at the start: q_h . k_h / sqrt(E) of normalised tokens.
+            queries = nn.Parameter(torch.randn(config.queries, config.dim))
+        self.queries = queries
+        self.key = nn.Linear(config.dim, config.dim, bias=False)
+        self.value = nn.Linear(config.dim, config.dim, bias=False)
+        self.mix = nn.Sequential(
+            nn.Linear(config.dim, config.dim),
+            nn.SiLU(),
+            nn.Linear(config.dim, config.dim),
+        )
+
+    def forward(self, h_BPCD: Tensor, channel_mask: Tensor | None = None) -> Tensor:
+        """Return routing states r (B, P, D); padded channels are passed over."""
+        h_BPCD = h_BPCD.to(self.queries.dtype)
+        n_windows, n_steps, _, n_features = h_BPCD.shape
+        n_queries, n_heads = len(self.queries), self.n_heads
+        s_BPCQ = h_BPCD @ self._folded_keys().T  # Q stands for all Q x H from here
+        if channel_mask is not None:
+            s_BPCQ = s_BPCQ.masked_fill(~channel_mask[:, None, :, None], -torch.inf)
+        l_BPQ = s_BPCQ.logsumexp(dim=2)
+        share_BPCQ = (s_BPCQ - l_BPQ.unsqueeze(2)).exp()
+        pooled_BPQD = share_BPCQ.transpose(2, 3) @ h_BPCD
+
+        # Steps up to each step t, T counting the steps that look back.
+        is_ahead_TP = torch.ones(
+            n_steps, n_steps, dtype=torch.bool, device=h_BPCD.device
+        ).triu(1)
+        l_BQP = l_BPQ.transpose(1, 2)
+        back_BQTP = l_BQP.unsqueeze(2).masked_fill(is_ahead_TP, -torch.inf).softmax(-1)
+        value_HED = self.value.weight.unflatten(0, (n_heads, -1))
+        pooled_BPQHD = pooled_BPQD.unflatten(2, (n_queries, n_heads))
+        u_BPQHE = torch.einsum("bpqhd,hed->bpqhe", pooled_BPQHD, value_HED)
+        u_BQPE = u_BPQHE.flatten(2, 3).transpose(1, 2)
+        z_BQTE = back_BQTP @ u_BQPE
+        z_BQHTE = z_BQTE.unflatten(1, (n_queries, n_heads))
+        z_BTD = z_BQHTE.mean(1).transpose(1, 2).reshape(n_windows, n_steps, n_features)
+        return self.mix(z_BTD)
+
+    def _folded_keys(self) -> Tensor:
+        """Return a (Q H, D): one constant vector for each query and head."""
+        query_QHE = self.queries.unflatten(-1, (self.n_heads, -1))
+        key_HED = self.key.weight.unflatten(0, (self.n_heads, -1))
+        folded_QHD = torch.einsum("qhe,hed->qhd", query_QHE, key_HED)
+        return folded_QHD.flatten(0, 1) / query_QHE.shape[-1] ** 0.5
