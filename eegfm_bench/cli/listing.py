@@ -14,6 +14,28 @@ from eegfm_bench.errors import UnknownName
 
 KINDS = ("models", "datasets", "suites")
 
+# Keys of models whose code is not of this package.
+_OUTSIDE: list[dict[str, Any]] = [
+    {
+        "name": "braindecode:Class",
+        "title": "Any classifier of braindecode.models",
+        "how": "for instance braindecode:Deep4Net; --set changes the class's own "
+        "numbers and words, and scale_uv, what the input is divided by",
+        "recipe": "one for all classes, none of their papers'; small is the same "
+        "module, trained briefly",
+        "features": "what enters the last layer; the logits where no layer is last",
+    },
+    {
+        "name": "torch:package.module:Class",
+        "title": "A class of your own",
+        "how": "torch:mynet:Net is the class Net of mynet.py in the current folder; "
+        "its constructor takes any of n_channels, n_times, rate_hz, n_classes and "
+        "channels, its forward maps (B, C, T) in µV to logits (B, K)",
+        "recipe": "as for braindecode; the source file is part of a run's identity",
+        "features": "the class's own, if it has features(x) and a head; else logits",
+    },
+]
+
 
 def of(kind: str) -> list[dict[str, Any]]:
     """Return plain facts of every model, dataset or suite.
@@ -66,7 +88,7 @@ def _models() -> list[dict[str, Any]]:
                 "licence": spec.licence,
             }
         )
-    return entries
+    return entries + _OUTSIDE
 
 
 def _datasets() -> list[dict[str, Any]]:

@@ -41,16 +41,15 @@ k_f' M k_f, with M the second moments of the first and last L / 2 time points.
 
 from __future__ import annotations
 
-import math
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eegfm_bench.models._braindecode import braindecode_models
+from eegfm_bench.models._fourier import fft_length
 from eegfm_bench.models._spec import InputShape, model
-from eegfm_bench.models._torchaudio import ensure_torchaudio_imports
 from eegfm_bench.runs.spec import TrainingRecipe
 
 # Brings ordinary EEG, a few to a few tens of µV, near unit deviation.
@@ -158,7 +157,7 @@ class EEGNet(nn.Module):
         n_out = n_times + 2 * before - n_taps + 1
 
         # Long enough that neither the outputs nor their energy wrap around.
-        n_fft = _fft_length(n_times + n_taps - 1)
+        n_fft = fft_length(n_times + n_taps - 1)
         with torch.no_grad():
             spectrum_BCW = torch.view_as_real(torch.fft.rfft(x_BCT, n_fft)).flatten(2)
         # Turned round in time, since torch's convolution is a correlation.
@@ -231,12 +230,6 @@ def _update_running(norm: Any, mean_F: Tensor, var_F: Tensor, n_values: int) -> 
     norm.num_batches_tracked.add_(1)
 
 
-def _fft_length(at_least: int) -> int:
-    """Round up to 8 to 16 times a power of two, for which transforms are fast."""
-    step = 2 ** max(0, int(math.log2(at_least)) - 3)
-    return 2 * math.ceil(at_least / (2 * step)) * step
-
-
 def _can_be_factored(net: nn.Module) -> bool:
     """Whether the stages are those that the exchange was derived for."""
     stages = dict(net.named_children())
@@ -258,12 +251,7 @@ def _can_be_factored(net: nn.Module) -> bool:
 
 def _braindecode_class() -> Any:
     """Import braindecode's class, which takes seconds, when it is first needed."""
-    ensure_torchaudio_imports()
-    with warnings.catch_warnings():
-        # MNE announces that it will rename a montage braindecode asks for.
-        warnings.simplefilter("ignore")
-        from braindecode.models import EEGNet as Network
-    return Network
+    return braindecode_models().EEGNet
 
 
 def _too_short(shape: InputShape) -> str | None:
@@ -287,6 +275,8 @@ def _too_short(shape: InputShape) -> str | None:
     reference="Lawhern et al. 2018, J. Neural Eng. 15, 056013",
     licence="BSD-3-Clause",
     code="https://github.com/braindecode/braindecode",
+    # With some forty steps in all there is no time to overfit.
+    small_options={"drop_prob": 0.0},
     skip=_too_short,
 )
 def eegnet(
@@ -297,17 +287,11 @@ def eegnet(
     D: int = 2,
     kernel_length: int = 64,
     depthwise_kernel_length: int = 16,
-    drop_prob: float | None = None,
+    drop_prob: float = 0.25,
     batch_norm_momentum: float = 0.1,
     head_max_norm: float = 0.25,
 ) -> EEGNet:
-    """EEGNet-8,2: eight temporal filters, two spatial filters for each.
-
-    At the small scale, with some forty steps in all, nothing is dropped: there is
-    no time to overfit, and dropout only slows what little there is.
-    """
-    if drop_prob is None:
-        drop_prob = 0.25 if scale == "paper" else 0.0
+    """EEGNet-8,2: eight temporal filters, two spatial filters for each."""
     return EEGNet(
         shape,
         F1=F1,

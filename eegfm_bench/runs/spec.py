@@ -17,7 +17,7 @@ from eegfm_bench.errors import SpecError, UnknownName
 # Fields born after the first published records. Each enters the hash only when
 # it differs from the value that reproduces the older runs, so that growth never
 # renames an answered question. {"dotted.field": value_before_it_existed}
-BORN_LATER: dict[str, Any] = {}
+BORN_LATER: dict[str, Any] = {"code": None}
 
 Selection = Literal["auroc", "cohen_kappa", "balanced_accuracy", "last"]
 
@@ -95,6 +95,9 @@ AnyRecipe = TrainingRecipe | ClosedFormRecipe | NoRecipe
 class RunSpec(_Frozen):
     """One question: a model on a dataset, with a seed.
 
+    ``code`` identifies the source file of a model that is not of this package, whose
+    edits change numbers as well; it is None for all others.
+
     Examples
     --------
     >>> spec = RunSpec(
@@ -109,6 +112,7 @@ class RunSpec(_Frozen):
     dataset: DatasetRef
     model: str
     model_version: int = 1
+    code: str | None = None
     options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
     scale: Literal["paper", "small"] = "paper"
     init: str = "scratch"

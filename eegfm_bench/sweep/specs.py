@@ -76,15 +76,16 @@ def make_spec(
     kind = _RECIPE_KINDS[recipe_values["kind"]]
     if kind is not NoRecipe:
         recipe_values["select"] = prepared["manifest"]["main_score"]
+    defaults = described["options"][cell.scale]
     options: dict[str, Any] = {}
     for key, value in cell.settings:
-        if kind is NoRecipe and key not in described["options"]:
+        if kind is NoRecipe and key not in defaults:
             continue  # nothing is chosen, so nothing can be set
         if key in kind.model_fields:
             recipe_values[key] = value
-        elif key in described["options"]:
-            value = _like(described["options"][key], value, key, cell.model)
-            if value != described["options"][key]:
+        elif key in defaults:
+            value = _like(defaults[key], value, key, cell.model)
+            if value != defaults[key]:
                 options[key] = value
     spec: RunSpec = checked(
         RunSpec,
@@ -92,6 +93,7 @@ def make_spec(
             "dataset": DatasetRef.model_validate(prepared["ref"]),
             "model": cell.model,
             "model_version": described["version"],
+            "code": described["code"],
             "options": options,
             "scale": cell.scale,
             "adapt": cell.adapt,
@@ -111,7 +113,7 @@ def refuse_unknown_settings(
     for cell in cells:
         about = described[cell.model]
         kind = _RECIPE_KINDS[about["recipes"][cell.scale]["kind"]]
-        known |= set(kind.model_fields) - {"kind"} | set(about["options"])
+        known |= set(kind.model_fields) - {"kind"} | set(about["options"][cell.scale])
     for cell in cells:
         for key, _ in cell.settings:
             if key not in known:

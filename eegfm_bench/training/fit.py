@@ -74,13 +74,14 @@ def fit(
     Raises
     ------
     BenchError
-        If the store is not the one the spec names, a part is empty, the shape
-        cannot be served, or training diverges.
+        If the store or the model's source is not the one the spec names, a part is
+        empty, the shape cannot be served, or training diverges.
     """
     started = time.perf_counter()
     reset_peak_memory()
     _refuse_other_windows(spec, store)
     known = find_model(spec.model)
+    _refuse_other_code(spec, known)
     seed_everything(spec.seed)
     data = EEGDataModule(
         store, batch_size=getattr(spec.recipe, "batch_size", 256), seed=spec.seed
@@ -296,6 +297,14 @@ def _refuse_other_windows(spec: RunSpec, store: WindowStore) -> None:
             f"The windows at {store.path} are {found.protocol} ({found.data}, "
             f"{found.fingerprint}); the spec asks for {spec.dataset.protocol} "
             f"({spec.dataset.data}, {spec.dataset.fingerprint}). Prepare again."
+        )
+
+
+def _refuse_other_code(spec: RunSpec, known: ModelSpec) -> None:
+    if known.code_hash != spec.code:
+        raise SpecError(
+            f"The source file of {spec.model} is {known.code_hash}; the spec asks for "
+            f"{spec.code}. It changed since the spec was written: run again."
         )
 
 

@@ -61,9 +61,10 @@ def describe(task: Event, send: Send) -> Event:
         models[name] = {
             "title": known.title,
             "version": known.version,
+            "code": known.code_hash,
             "trained_by": known.trained_by,
             "rate_hz": known.rate_hz,
-            "options": dict(known.options),
+            "options": {scale: known.options_at(scale) for scale in known.recipes},
             "recipes": {
                 scale: recipe.model_dump(mode="json")
                 for scale, recipe in known.recipes.items()

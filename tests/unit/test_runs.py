@@ -51,6 +51,13 @@ def test_known_ids_never_change() -> None:
     assert {k: [s.run_id, s.cell_id] for k, s in specs().items()} == golden
 
 
+def test_only_code_from_outside_enters_the_id() -> None:
+    assert '"code"' not in make().identity()
+    outside = make(model="torch:mynet:Net", code="0a1b2c3d")
+    assert outside.run_id == "torch.mynet.Net-eyes-s0-c2df34ac"
+    assert outside.run_id != make(model="torch:mynet:Net", code="0a1b2c3e").run_id
+
+
 def test_a_spec_survives_its_own_json() -> None:
     for spec in specs().values():
         again = RunSpec.model_validate_json(spec.model_dump_json())

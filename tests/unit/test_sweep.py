@@ -20,7 +20,7 @@ from eegfm_bench.runs.store import ResultStore
 from eegfm_bench.sweep.launch import InlineLauncher, WorkerPool
 from eegfm_bench.sweep.notes import recall_suite
 from eegfm_bench.sweep.run import Options, Watcher, sweep
-from eegfm_bench.sweep.specs import cells_of
+from eegfm_bench.sweep.specs import cells_of, make_spec
 from eegfm_bench.training import worker
 
 
@@ -122,6 +122,28 @@ def test_settings_reach_the_models_that_have_them(tmp_path: Path) -> None:
     assert (power.options, net.options) == ({}, {"F1": 4})
     assert net.recipe.epochs == 1
     assert all(r.is_done for r in result.records(tmp_path / "runs"))
+
+
+def test_a_setting_is_a_default_only_at_the_scale_that_has_it() -> None:
+    for scale, value, kept in (
+        ("paper", 0.25, {}),
+        ("paper", 0.0, {"drop_prob": 0.0}),
+        ("small", 0.25, {"drop_prob": 0.25}),
+        ("small", 0.0, {}),
+    ):
+        cell = cells_of(["eegnet"], ["eegmat"], scale, {"drop_prob": value})[0]
+        about = worker.handle({"task": "describe", "models": ["eegnet"]}, print)
+        prepared = {
+            "ref": {
+                "name": "eegmat",
+                "protocol": "eegmat-1",
+                "data": "simulated",
+                "fingerprint": "twin",
+            },
+            "manifest": {"main_score": "auroc"},
+        }
+        spec = make_spec(cell, 0, about["models"]["eegnet"], prepared)
+        assert spec.options == kept
 
 
 @pytest.mark.parametrize(
