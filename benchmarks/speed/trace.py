@@ -256,8 +256,7 @@ def shares(bench: Bench, passes: str, x: Tensor) -> dict[str, float]:
         field = "self_device_time_total"
     bench.step("trace", passes, x)
     with profile(activities=activities) as profiler:
-        for _ in range(2):
-            bench.step("trace", passes, x)
+        bench.step("trace", passes, x)
     bench.models["trace"].zero_grad()
     took = {e.key: getattr(e, field) for e in profiler.key_averages()}
     total = sum(took.values())
@@ -275,7 +274,7 @@ def measure_curves(bench: Bench) -> list[dict[str, Any]]:
     times: dict[tuple[str, int, int, str], list[float]] = {}
     for name in names:
         bench.step(name, "forward", bench.batch(16, 10, 4))
-    for _ in range(max(3, bench.arguments.rounds)):
+    for _ in range(2):
         bench.measure_product()
         for along, C, P in points:
             # About as many tokens each time: a small batch would show the weights.

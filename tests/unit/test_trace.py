@@ -357,6 +357,14 @@ def test_each_head_reads_its_features(head: str) -> None:
     torch.testing.assert_close(model.head(model.features(x)), logits)
 
 
+def test_a_batch_of_one_window_can_be_trained_on() -> None:
+    model = classifier(head="pooled").train()
+    model(windows(4, 3, 4 * L))  # gives the norm something to know
+    logits = model(windows(1, 3, 4 * L))
+    logits.sum().backward()
+    assert torch.isfinite(logits).all()
+
+
 def test_the_causal_head_scores_every_patch_without_the_next() -> None:
     model = classifier(head="causal")
     x = windows(2, 3, 4 * L).requires_grad_()

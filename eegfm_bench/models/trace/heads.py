@@ -6,6 +6,7 @@ From: hidden states (B, C, P, D). To: logits (B, K), or (B, P, K).
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eegfm_bench.models.trace.config import TraceConfig
 
@@ -46,23 +47,37 @@ class WindowHead(nn.Module):
 
 
 class PooledHead(nn.Module):
-    """The small scale's head: an MLP on the mean over channels and patches."""
+    """The small scale's head: an MLP on each channel's mean over the patches.
 
-    def __init__(self, config: TraceConfig, *, n_classes: int) -> None:
+    Batch norm comes first: hidden states differ little between windows beside what
+    they share, and the small scale has no steps to spare for finding that out.
+    """
+
+    def __init__(self, config: TraceConfig, *, n_channels: int, n_classes: int) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(n_channels * config.dim)
         self.layers = nn.Sequential(
-            nn.Linear(config.dim, POOLED_UNITS),
+            nn.Linear(n_channels * config.dim, POOLED_UNITS),
             nn.ELU(),
             nn.Linear(POOLED_UNITS, n_classes),
         )
 
     def features(self, hidden_BCPD: Tensor) -> Tensor:
-        """Return the mean hidden state (B, D) of a window."""
-        return hidden_BCPD.mean((1, 2))
+        """Return the channels' mean hidden states in one row (B, C D)."""
+        return hidden_BCPD.mean(2).flatten(1)
 
     def forward(self, features_BD: Tensor) -> Tensor:
         """Return logits (B, K)."""
-        return self.layers(features_BD)
+        if self.training and len(features_BD) == 1:
+            # One window has no spread of its own; what is known so far serves.
+            norm = self.norm
+            normed = F.batch_norm(
+                *(features_BD, norm.running_mean, norm.running_var),
+                *(norm.weight, norm.bias),
+                eps=norm.eps,
+            )
+            return self.layers(normed)
+        return self.layers(self.norm(features_BD))
 
 
 class CausalHead(nn.Module):

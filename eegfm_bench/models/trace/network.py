@@ -61,7 +61,9 @@ class Trace(nn.Module):
         elif config.head == "causal":
             self.head = CausalHead(config, n_classes=shape.n_classes)
         else:
-            self.head = PooledHead(config, n_classes=shape.n_classes)
+            self.head = PooledHead(
+                config, n_channels=shape.n_channels, n_classes=shape.n_classes
+            )
 
     def encode(
         self,
