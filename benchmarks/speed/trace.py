@@ -7,8 +7,8 @@ channels and patches, and with ``--json`` a file with everything measured.
 All networks take turns within one process, so that a busy machine slows all alike:
 a ratio is the median over rounds of Trace's rate over the rival's in that round. With
 one thread on a CPU time is the process's own, without what others took of the core.
-Every network has its encoder and a head on the mean hidden state; the published head
-on all hidden states would be larger than the encoder and drown it.
+Every network is its encoder and one linear layer on the mean hidden state; the
+published head on all hidden states would be larger than the encoder and drown it.
 
 - ``dense``: routing=none, one SwiGLU so wide that operations are Trace's.
 - ``token``: the same experts, chosen by each token for itself.
@@ -58,17 +58,16 @@ from torch.profiler import ProfilerActivity, profile
 from trace_rivals import (
     N_CLASSES,
     PATCH,
-    RATE_HZ,
+    Pooled,
     cbramod_of_equal_cost,
     counted,
     made_plain,
     spread_choices,
+    trace,
 )
 
-from eegfm_bench.models._spec import InputShape
 from eegfm_bench.models.trace.config import TraceConfig, config_at
 from eegfm_bench.models.trace.cost import parameters, total_operations
-from eegfm_bench.models.trace.network import Trace
 
 KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
@@ -99,24 +98,15 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.device = torch.device(arguments.device)
-        options = {"head": "pooled", "layers": arguments.layers}
-        self.config = config_at("paper", options)
+        self.config = config_at("paper", {"layers": arguments.layers})
         self.models: dict[str, nn.Module] = {}
         self.gemm_per_s: list[float] = []
         is_cpu_time = arguments.clock == "cpu"
         self.clock = time.process_time if is_cpu_time else time.perf_counter
 
-    def trace(self, C: int, P: int, routing: str = "trace") -> Trace:
+    def trace(self, C: int, P: int, routing: str = "trace") -> Pooled:
         """Build Trace for a shape."""
-        torch.manual_seed(0)
-        shape = InputShape(
-            channels=tuple(f"c{i}" for i in range(C)),
-            n_times=P * PATCH,
-            rate_hz=RATE_HZ,
-            n_classes=N_CLASSES,
-        )
-        config = self.config.with_options({"routing": routing})
-        model = Trace(shape, config)
+        model = trace(self.config.with_options({"routing": routing}), C, P)
         if self.arguments.choices == "spread":
             spread_choices(model)
         return model
@@ -133,8 +123,9 @@ class Bench:
             found, said = cbramod_of_equal_cost(name, C, P, wanted)
             return found, counted(found, C, P), said
         model = self.trace(C, P, "none" if name == "dense" else "token")
-        said = f"inner {model.config.dense_width}" if name == "dense" else ""
-        return model, total_operations(model.config, C, P), said
+        config = model.encoder.config
+        said = f"inner {config.dense_width}" if name == "dense" else ""
+        return model, total_operations(config, C, P), said
 
     def use(self, name: str, C: int, P: int) -> tuple[int, str]:
         """Build a network and keep it under its name."""

@@ -6,6 +6,7 @@ From: a Trace, or a shape and a number of operations. To: ``trace.py``.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from eegfm_bench.models.trace.config import TraceConfig
+from eegfm_bench.models.trace.cost import matched_dense_width
+from eegfm_bench.models.trace.encoder import Encoded, TraceEncoder
 from eegfm_bench.models.trace.experts import Experts
 from eegfm_bench.models.trace.history import TemporalFormer
-from eegfm_bench.models.trace.network import Trace
 
 PATCH, RATE_HZ, N_CLASSES = 200, 200.0, 2
 
@@ -64,19 +67,31 @@ class UnfoldedHistory(TemporalFormer):
 
 
 class Pooled(nn.Module):
-    """CBraMod with a head on its mean hidden state."""
+    """An encoder and one linear layer on its mean hidden state."""
 
-    def __init__(self, encoder: nn.Module, width: int) -> None:
+    def __init__(self, encoder: nn.Module, width: int, scale_uv: float = 1.0) -> None:
         super().__init__()
         self.encoder = encoder
+        self.scale_uv = scale_uv
         self.head = nn.Linear(width, N_CLASSES)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """Return logits (B, K) of windows in µV."""
-        return self.head(self.encoder(x_BCT / 100).mean((1, 2)))
+        found = self.encoder(x_BCT / self.scale_uv)
+        hidden_BCPD = found.hidden if isinstance(found, Encoded) else found
+        return self.head(hidden_BCPD.mean((1, 2)))
 
 
-def spread_choices(model: Trace) -> None:
+def trace(config: TraceConfig, C: int, P: int) -> Pooled:
+    """Return Trace's encoder; a dense one as wide as costs the same at the shape."""
+    if config.routing == "none":
+        width = matched_dense_width(config, C, P)
+        config = dataclasses.replace(config, dense_width=width)
+    torch.manual_seed(0)
+    return Pooled(TraceEncoder(config), config.dim)
+
+
+def spread_choices(model: Pooled) -> None:
     """Let every block choose experts of its own, the same at every call."""
     for i, block in enumerate(model.encoder.blocks):
         if block.ffn.select is None:
@@ -93,7 +108,7 @@ def spread_choices(model: Trace) -> None:
         block.ffn.select.register_forward_hook(noisy)
 
 
-def made_plain(model: Trace, name: str) -> Trace:
+def made_plain(model: Pooled, name: str) -> Pooled:
     """Return the same network, sharing its weights, in a plainer way."""
     plain = copy.deepcopy(model, {id(p): p for p in model.parameters()})
     for module in plain.modules():
@@ -140,7 +155,7 @@ def cbramod(
         drop_prob=0.0,
         return_encoder_output=True,
     )
-    return Pooled(encoder, 8 * filters)
+    return Pooled(encoder, 8 * filters, scale_uv=100.0)
 
 
 def cbramod_of_equal_cost(name: str, C: int, P: int, wanted: int) -> tuple[Pooled, str]:

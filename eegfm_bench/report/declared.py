@@ -58,7 +58,7 @@ def render_declared(table: Declared, how: str) -> str:
 
 
 def declared_to_console(table: Declared) -> RenderableType:
-    """Return what ``Console.print`` shows; the last column folds first."""
+    """Return what ``Console.print`` shows; where there is room, one column folds."""
     return _OnConsole(table)
 
 

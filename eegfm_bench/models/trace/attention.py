@@ -56,7 +56,9 @@ class SpatialTemporalAttention(nn.Module):
         spatial, temporal = first.split((n_spatial, n_spatial - n_values), dim=-1)
         s_BPCD = self._across_channels(spatial, channel_mask)
         a_BPCD = self._along_time(temporal, v, turns)
-        return self.project_out(torch.cat((s_BPCD, a_BPCD), dim=-1))
+        # W_O [S; A] as two products: side by side they would have to be copied.
+        out_S, out_A = self.project_out.weight.split(h_BPCD.shape[-1], dim=1)
+        return F.linear(s_BPCD, out_S) + F.linear(a_BPCD, out_A)
 
     def _across_channels(self, qkv: Tensor, channel_mask: Tensor | None) -> Tensor:
         H, G, E = self.n_heads, self.n_kv_heads, self.head_dim

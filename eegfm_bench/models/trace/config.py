@@ -7,6 +7,7 @@ folder, and ``eegfm-bench table 6``. Imports no torch.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
@@ -34,6 +35,12 @@ class Known:
 
     tag: str
     why: str
+
+
+def known_of(cls: Any) -> dict[str, Known]:
+    """Return how each field of a configuration is known."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: hints[name].__metadata__[0] for name in cls.__dataclass_fields__}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +112,9 @@ class TraceConfig:
     ] = "trace"
     experts: Annotated[
         int,
-        Known("C", "at least 9: the paper counts an expert 9; first of H.4's sweep"),
+        Known(
+            "C", "at least 9, since the paper counts an expert 9; its number is lost"
+        ),
     ] = 16
     active: Annotated[int, Known("C", "the paper analyses sets of the top 4")] = 4
     expert_width: Annotated[
@@ -151,6 +160,7 @@ class TraceConfig:
     ] = 0.1
 
     def __post_init__(self) -> None:
+        self._refuse_wrong_types()
         self._refuse_unknown_words()
         for name in ("time_kernels", "channel_kernels"):
             if any(k < 1 or k % 2 == 0 for k in getattr(self, name)):
@@ -165,17 +175,45 @@ class TraceConfig:
         )
         for name in positive:
             if getattr(self, name) < 1:
-                raise SpecError(f"{name} of trace is {getattr(self, name)}; at least 1")
+                raise SpecError(
+                    f"{name} of trace is {getattr(self, name)}; choose 1 or more."
+                )
+        for name in ("norm_eps", "rope_base", "scale_uv"):
+            if not getattr(self, name) > 0:
+                raise SpecError(
+                    f"{name} of trace is {getattr(self, name)}; choose more than 0."
+                )
         if not self.time_kernels:
             raise SpecError("time_kernels of trace is empty; name one, such as 15.")
-        if self.shared_width < 0 or self.balance_weight < 0 or self.scale_uv <= 0:
+        if self.shared_width < 0 or self.balance_weight < 0:
             raise SpecError(
-                "shared_width and balance_weight of trace cannot be negative, and "
-                "scale_uv is above 0."
+                f"shared_width ({self.shared_width}) and balance_weight "
+                f"({self.balance_weight}) of trace cannot be negative."
+            )
+        if self.dense_width is not None and self.dense_width < 1:
+            raise SpecError(
+                f"dense_width of trace is {self.dense_width}; choose 1 or more, or "
+                f"leave it out to have it solved for."
             )
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout of trace is {self.dropout}; from 0 to below 1.")
         self._refuse_misfits()
+
+    def _refuse_wrong_types(self) -> None:
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if kind is float:
+                is_fit = isinstance(value, (int, float)) and math.isfinite(value)
+            elif kind is tuple:
+                is_fit = isinstance(value, tuple) and all(map(_is_int, value))
+            elif name == "dense_width":
+                is_fit = value is None or _is_int(value)
+            else:
+                is_fit = _is_int(value) if kind is int else isinstance(value, kind)
+            if not is_fit or (kind is float and isinstance(value, bool)):
+                raise SpecError(
+                    f"{name} of trace is {value!r}; expected {_KIND_NAMES[kind]}."
+                )
 
     def _refuse_unknown_words(self) -> None:
         for name, allowed in (
@@ -234,8 +272,7 @@ class TraceConfig:
     @classmethod
     def known(cls) -> dict[str, Known]:
         """Return for each field how its value is known."""
-        hints = get_type_hints(cls, include_extras=True)
-        return {name: hints[name].__metadata__[0] for name in cls.__dataclass_fields__}
+        return known_of(cls)
 
     def options(self) -> dict[str, Any]:
         """Return the fields as ``--set`` takes them: lists are text, "15,49"."""
@@ -255,10 +292,48 @@ class TraceConfig:
         for name, value in options.items():
             if name in ("time_kernels", "channel_kernels"):
                 value = _numbers(name, value)
-            if name == "dense_width" and value is not None:
-                value = int(value)
             changed[name] = value
         return dataclasses.replace(self, **changed)
+
+    def idle(self) -> set[str]:
+        """Return the fields that change nothing with the others as they are."""
+        unused: set[str] = set()
+        if self.views == "spectrum":
+            unused |= {"time_kernels", "stride", "filters", "norm_groups"}
+        if self.views != "both":
+            unused |= {"fusion"}
+        if self.routing == "none":
+            unused |= {"experts", "active", "expert_width", "shared_width"}
+            unused |= {"norm_topk", "balance_weight"}
+        else:
+            unused |= {"dense_width"}
+        if self.routing != "trace":
+            unused |= {"queries", "query_heads", "share_queries"}
+        if self.head != "window":
+            unused |= {"head_units_alone"}
+        if self.head == "causal":
+            unused |= {"head_units", "dropout"}
+        return unused
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastConfig:
+    """What is forecast in pre-training, and what an error costs."""
+
+    horizons: Annotated[
+        tuple[int, ...], Known("S", "patches ahead; the best row of table 12 (I)")
+    ] = (1, 2, 4)
+    huber_delta: Annotated[
+        float, Known("C", "input is about ±1; Time-MoE has 2 on z-scored data")
+    ] = 1.0
+
+    @classmethod
+    def known(cls) -> dict[str, Known]:
+        """Return for each field how its value is known."""
+        return known_of(cls)
+
+
+FORECAST = ForecastConfig()
 
 
 # Small enough for four milliseconds a window, forward and backward, at every shape.
@@ -266,6 +341,7 @@ SMALL: Mapping[str, Any] = {
     "dim": 32,
     "layers": 1,
     "filters": 4,
+    "norm_groups": 4,
     "heads": 2,
     "kv_heads": 2,
     "experts": 8,
@@ -273,6 +349,8 @@ SMALL: Mapping[str, Any] = {
     "expert_width": 32,
     "shared_width": 64,
     "head": "pooled",
+    "head_units": 64,
+    "dropout": 0.0,
 }
 
 
@@ -280,6 +358,43 @@ def config_at(scale: str, options: Mapping[str, Any] | None = None) -> TraceConf
     """Return the architecture of a scale, with some fields changed."""
     start = SMALL if scale == "small" else {}
     return TraceConfig().with_options({**start, **(options or {})})
+
+
+def checked_options(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
+    """Return all options of a scale in one spelling, or say what does not fit.
+
+    Raises
+    ------
+    SpecError
+        If values do not fit, or one was changed that the others leave without use.
+    """
+    config, start = config_at(scale, options), config_at(scale)
+    for name in sorted(config.idle()):
+        if name in options and getattr(config, name) != getattr(start, name):
+            raise SpecError(
+                f"{name} of trace is {options[name]!r}, but changes nothing with "
+                f"views={config.views}, routing={config.routing}, head={config.head}. "
+                f"Leave it out."
+            )
+    return config.options()
+
+
+# Every field's kind, for messages before values are put to use.
+_KINDS: dict[str, type] = {
+    name: type(getattr(TraceConfig, name)) for name in TraceConfig.__dataclass_fields__
+}
+_KIND_NAMES: dict[type, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a word",
+    tuple: "odd whole numbers such as 3,19",
+    type(None): "a whole number, or nothing",
+}
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _as_option(value: Any) -> Any:
@@ -293,7 +408,7 @@ def _numbers(name: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
     if isinstance(value, (tuple, list)):
-        return tuple(value)
+        return tuple(value)  # judged with the other types
     if isinstance(value, str) and value.strip().lower() == "none":
         return ()
     try:

@@ -81,7 +81,7 @@ def matched_dense_width(config: TraceConfig, n_channels: int, n_patches: int) ->
     For the rival without experts of table 14: same blocks, one SwiGLU of this width
     in place of history, selector, routed and shared experts. The width is a multiple
     of 16 where that is within half a percent: others slow matrix products down by up
-    to a third, and the rival would look slower than it is.
+    to a fifth, and the rival would look slower than it is.
 
     Examples
     --------

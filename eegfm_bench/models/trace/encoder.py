@@ -89,7 +89,7 @@ class TraceEncoder(nn.Module):
         Parameters
         ----------
         x_BCT : tensor (B, C, T)
-            Windows in µV.
+            Windows in µV, finite: prepared ones are. What is no number spreads.
         channel_mask : tensor (B, C), optional
             False for channels that are padding; each window keeps one at least.
         patch_mask : tensor (B, P), optional
@@ -103,7 +103,8 @@ class TraceEncoder(nn.Module):
         Raises
         ------
         SignalError
-            If windows are shorter than a patch, or padding lies elsewhere.
+            If windows are shorter than a patch, a mask has another shape or type, or
+            padding lies elsewhere.
         """
         config = self.config
         if x_BCT.shape[-1] < config.patch_len:
@@ -111,13 +112,18 @@ class TraceEncoder(nn.Module):
                 f"Windows of {x_BCT.shape[-1]} time points are shorter than one patch "
                 f"of {config.patch_len}. Choose a longer window or a smaller patch_len."
             )
-        x_BPCL = to_patches(x_BCT / config.scale_uv, config.patch_len)
-        kept = _kept(x_BPCL, channel_mask, patch_mask)
+        x_BCT = x_BCT.to(self.norm.weight.dtype) / config.scale_uv
+        x_BPCL = to_patches(x_BCT, config.patch_len)
+        padded = _padded(x_BPCL, channel_mask, patch_mask)
+        if padded is not None:  # whatever it holds, even what is no number
+            x_BPCL = x_BPCL.masked_fill(padded, 0.0)
         # What layers add to stays in full precision, also where they compute in half.
         h_BPCD = self.patches(x_BPCL).to(self.norm.weight.dtype)
-        if kept is not None:
-            h_BPCD = h_BPCD * kept
+        if padded is not None:
+            h_BPCD = h_BPCD.masked_fill(padded, 0.0)
         h_BPCD = self.positions(h_BPCD)
+        if padded is not None:
+            h_BPCD = h_BPCD.masked_fill(padded, 0.0)
         turns = rope_turns(
             h_BPCD.shape[1], config.head_dim, config.rope_base, like=self.norm.weight
         )
@@ -127,8 +133,8 @@ class TraceEncoder(nn.Module):
             if routed is not None:
                 routing.append(routed)
         h_BPCD = self.norm(h_BPCD)
-        if kept is not None:
-            h_BPCD = h_BPCD * kept
+        if padded is not None:
+            h_BPCD = h_BPCD.masked_fill(padded, 0.0)
         return Encoded(h_BPCD.transpose(1, 2), routing)
 
     def balance_loss(
@@ -159,25 +165,36 @@ class TraceEncoder(nn.Module):
         return balance_loss(encoded.routing, counted, like=encoded.hidden)
 
 
-def _kept(
+def _padded(
     x_BPCL: Tensor, channel_mask: Tensor | None, patch_mask: Tensor | None
 ) -> Tensor | None:
-    """Return 1 for tokens that are real and 0 for padding, (B, P, C, 1) or None."""
+    """Return True where a token is padding, (B, P, C, 1), or None without any."""
     if channel_mask is None and patch_mask is None:
         return None
-    kept = x_BPCL.new_ones(*x_BPCL.shape[:3], 1)
+    n_windows, n_patches, n_channels, _ = x_BPCL.shape
+    kept = x_BPCL.new_ones(n_windows, n_patches, n_channels, 1, dtype=torch.bool)
     if channel_mask is not None:
+        _refuse_mask("channel_mask", channel_mask, (n_windows, n_channels))
         if not channel_mask.any(1).all():
             raise SignalError(
                 "A window of the batch has no channel that is not padding. Drop it."
             )
-        kept = kept * channel_mask[:, None, :, None]
+        kept = kept & channel_mask[:, None, :, None]
     if patch_mask is not None:
+        _refuse_mask("patch_mask", patch_mask, (n_windows, n_patches))
         is_back = patch_mask[:, 1:] & ~patch_mask[:, :-1]
         if is_back.any() or not patch_mask[:, 0].all():
             raise SignalError(
                 "Padded patches lie before real ones. Pad windows at their end: the "
                 "encoder is causal, and would take padding for history."
             )
-        kept = kept * patch_mask[:, :, None, None]
-    return kept
+        kept = kept & patch_mask[:, :, None, None]
+    return ~kept
+
+
+def _refuse_mask(name: str, mask: Tensor, shape: tuple[int, int]) -> None:
+    if mask.shape != shape or mask.dtype != torch.bool:
+        raise SignalError(
+            f"{name} is {tuple(mask.shape)} of {mask.dtype}; expected {shape} of "
+            f"torch.bool, False where a window is padding."
+        )

@@ -39,7 +39,7 @@ class Experts(nn.Module):
 
     ``gate_up`` is (N, D, 2 W), gates first, and ``down`` (N, W, D). The rows of all
     (block, choice) pairs are brought into the order of their experts, so that each
-    expert is one product over the rows it got; no Python loop runs over experts.
+    expert is one product over the rows it got, all of them in one call.
     """
 
     def __init__(self, n_experts: int, dim: int, width: int) -> None:
@@ -81,8 +81,14 @@ def _product_dtype(x: Tensor) -> torch.dtype:
 
 
 def _grouped(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
-    """Multiply the rows (M, I) up to each end by that expert's weights (N, I, O)."""
-    if _grouped_mm is None or rows.dtype == torch.float64:
+    """Multiply the rows (M, I) up to each end by that expert's weights (N, I, O).
+
+    Grouped where torch can: not in double precision, before 2.10, or where a row is
+    no multiple of 16 bytes; there a loop over the experts does the same.
+    """
+    widths = (rows.shape[-1], weights.shape[-1])
+    is_aligned = all(n * rows.element_size() % 16 == 0 for n in widths)
+    if _grouped_mm is None or rows.dtype == torch.float64 or not is_aligned:
         sizes = torch.diff(ends, prepend=ends.new_zeros(1)).tolist()
         parts = rows.split(sizes)
         return torch.cat([r @ w for r, w in zip(parts, weights, strict=True)])

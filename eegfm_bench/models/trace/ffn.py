@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eegfm_bench.models.trace.config import TraceConfig
 from eegfm_bench.models.trace.experts import Experts, SwiGLU
-from eegfm_bench.models.trace.history import TemporalFormer
+from eegfm_bench.models.trace.history import FullLinear, TemporalFormer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class RoutedFFN(nn.Module):
             return
         if config.routing == "trace":
             self.history = TemporalFormer(config, queries)
-        self.select = nn.Linear(config.dim, config.experts, bias=False)
+        self.select = FullLinear(config.dim, config.experts, bias=False)
         self.experts = Experts(config.experts, config.dim, config.expert_width)
         if config.shared_width:
             self.shared = SwiGLU(config.dim, config.shared_width)
@@ -88,7 +88,7 @@ class RoutedFFN(nn.Module):
         """Return what is routed on: (B, P, D), or (B, P, C, D) token by token."""
         if self.history is not None:
             return self.history(h_BPCD, channel_mask)
-        h_BPCD = h_BPCD.to(self.select.weight.dtype)  # type: ignore[union-attr]
+        h_BPCD = h_BPCD.to(torch.promote_types(h_BPCD.dtype, torch.float32))
         if self.routing == "token":
             return h_BPCD
         if channel_mask is None:

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
-from eegfm_bench.models.trace.config import TraceConfig
-
-HORIZONS = (1, 2, 4)
+from eegfm_bench.models.trace.config import FORECAST, TraceConfig
 
 
 class ForecastHeads(nn.Module):
@@ -24,7 +22,9 @@ class ForecastHeads(nn.Module):
     Horizon h predicts patches t + 1 to t + h from the hidden state at step t.
     """
 
-    def __init__(self, config: TraceConfig, horizons: Sequence[int] = HORIZONS) -> None:
+    def __init__(
+        self, config: TraceConfig, horizons: Sequence[int] = FORECAST.horizons
+    ) -> None:
         super().__init__()
         if not horizons or min(horizons) < 1:
             raise SpecError(
@@ -48,7 +48,7 @@ def forecast_loss(
     *,
     channel_mask: Tensor | None = None,
     patch_mask: Tensor | None = None,
-    delta: float = 1.0,
+    delta: float = FORECAST.huber_delta,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """Return the mean Huber loss over horizons, equation (16), and each horizon's.
 
@@ -88,13 +88,19 @@ def forecast_loss(
         if is_masked and not n_counted:
             continue
         made_BCVHL = forecast[:, :, :n_valid].unflatten(-1, (h, patch_len))
+        made_BCVHL = made_BCVHL.to(patches_BCPL.dtype)
+        if is_masked:  # whatever padding holds, even what is no number
+            skipped = ~counts_BCV[..., None, None]
+            made_BCVHL = made_BCVHL.masked_fill(skipped, 0.0)
+            ahead_BCVHL = ahead_BCVHL.masked_fill(skipped, 0.0)
         error_BCV = F.huber_loss(
-            made_BCVHL.to(patches_BCPL.dtype),
+            made_BCVHL,
             ahead_BCVHL,
             reduction="none",
             delta=delta,
         ).mean((-1, -2))
-        each[h] = (error_BCV * counts_BCV).sum() / n_counted
-    if not each:
-        return patches_BCPL.new_zeros(()), {}
+        each[h] = error_BCV.sum() / n_counted
+    if not each:  # still a sum over forecasts, so that a mixed step can go backward
+        nothing = [forecast.sum() * 0.0 for forecast in forecasts.values()]
+        return torch.stack(nothing).sum().to(patches_BCPL.dtype), {}
     return torch.stack(list(each.values())).mean(), each

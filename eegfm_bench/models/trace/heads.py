@@ -10,14 +10,11 @@ from torch.nn import functional as F
 
 from eegfm_bench.models.trace.config import TraceConfig
 
-# What the small scale allows a head.
-POOLED_UNITS = 64
-
 
 class WindowHead(nn.Module):
     """The published head: a three-layer MLP on all hidden states of a window.
 
-    Its score exists only once a window is complete. At the published shapes it is
+    Its score exists only once a window is complete. At most published shapes it is
     larger than the encoder: 164 M weights for 32 channels and 10 s.
     """
 
@@ -57,9 +54,10 @@ class PooledHead(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm1d(n_channels * config.dim)
         self.layers = nn.Sequential(
-            nn.Linear(n_channels * config.dim, POOLED_UNITS),
+            nn.Linear(n_channels * config.dim, config.head_units),
             nn.ELU(),
-            nn.Linear(POOLED_UNITS, n_classes),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.head_units, n_classes),
         )
 
     def features(self, hidden_BCPD: Tensor) -> Tensor:

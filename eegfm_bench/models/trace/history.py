@@ -10,8 +10,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eegfm_bench.models.trace.config import TraceConfig
+
+
+class FullLinear(nn.Linear):
+    """A linear layer that computes in float32 at least, however it is kept."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the product (..., O) of an input (..., I)."""
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return F.linear(input.to(dtype), self.weight.to(dtype), bias)
 
 
 class TemporalFormer(nn.Module):
@@ -36,23 +47,24 @@ class TemporalFormer(nn.Module):
         super().__init__()
         self.n_heads = config.query_heads
         if queries is None:
-            # Unit scores at the start: q_h . k_h / sqrt(E) of normalised tokens.
+            # Scores of the order of one at the start, tokens being normalised.
             queries = nn.Parameter(torch.randn(config.queries, config.dim))
         self.queries = queries
         self.key = nn.Linear(config.dim, config.dim, bias=False)
         self.value = nn.Linear(config.dim, config.dim, bias=False)
         self.mix = nn.Sequential(
-            nn.Linear(config.dim, config.dim),
+            FullLinear(config.dim, config.dim),
             nn.SiLU(),
-            nn.Linear(config.dim, config.dim),
+            FullLinear(config.dim, config.dim),
         )
 
     def forward(self, h_BPCD: Tensor, channel_mask: Tensor | None = None) -> Tensor:
         """Return routing states r (B, P, D); padded channels are passed over."""
-        h_BPCD = h_BPCD.to(self.queries.dtype)
+        dtype = torch.promote_types(self.queries.dtype, torch.float32)
+        h_BPCD = h_BPCD.to(dtype)
         n_windows, n_steps, _, n_features = h_BPCD.shape
         n_queries, n_heads = len(self.queries), self.n_heads
-        s_BPCQ = h_BPCD @ self._folded_keys().T  # Q stands for all Q x H from here
+        s_BPCQ = h_BPCD @ self._folded_keys(dtype).T  # Q stands for all Q x H from here
         if channel_mask is not None:
             s_BPCQ = s_BPCQ.masked_fill(~channel_mask[:, None, :, None], -torch.inf)
         l_BPQ = s_BPCQ.logsumexp(dim=2)
@@ -65,7 +77,7 @@ class TemporalFormer(nn.Module):
         ).triu(1)
         l_BQP = l_BPQ.transpose(1, 2)
         back_BQTP = l_BQP.unsqueeze(2).masked_fill(is_ahead_TP, -torch.inf).softmax(-1)
-        value_HED = self.value.weight.unflatten(0, (n_heads, -1))
+        value_HED = self.value.weight.to(dtype).unflatten(0, (n_heads, -1))
         pooled_BPQHD = pooled_BPQD.unflatten(2, (n_queries, n_heads))
         u_BPQHE = torch.einsum("bpqhd,hed->bpqhe", pooled_BPQHD, value_HED)
         u_BQPE = u_BPQHE.flatten(2, 3).transpose(1, 2)
@@ -74,9 +86,9 @@ class TemporalFormer(nn.Module):
         z_BTD = z_BQHTE.mean(1).transpose(1, 2).reshape(n_windows, n_steps, n_features)
         return self.mix(z_BTD)
 
-    def _folded_keys(self) -> Tensor:
+    def _folded_keys(self, dtype: torch.dtype) -> Tensor:
         """Return a (Q H, D): one constant vector for each query and head."""
-        query_QHE = self.queries.unflatten(-1, (self.n_heads, -1))
-        key_HED = self.key.weight.unflatten(0, (self.n_heads, -1))
+        query_QHE = self.queries.to(dtype).unflatten(-1, (self.n_heads, -1))
+        key_HED = self.key.weight.to(dtype).unflatten(0, (self.n_heads, -1))
         folded_QHD = torch.einsum("qhe,hed->qhd", query_QHE, key_HED)
         return folded_QHD.flatten(0, 1) / query_QHE.shape[-1] ** 0.5

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from eegfm_bench.errors import SpecError
+from eegfm_bench.errors import SignalError, SpecError
 from eegfm_bench.models._spec import InputShape
 from eegfm_bench.models.trace.config import TraceConfig
 from eegfm_bench.models.trace.cost import matched_dense_width
@@ -50,6 +50,7 @@ class Trace(nn.Module):
             width = matched_dense_width(config, shape.n_channels, n_patches)
             config = dataclasses.replace(config, dense_width=width)
         self.config = config
+        self.n_channels, self.n_patches = shape.n_channels, n_patches
         self.encoder = TraceEncoder(config)
         if config.head == "window":
             self.head = WindowHead(
@@ -76,7 +77,7 @@ class Trace(nn.Module):
 
     def features(self, x_BCT: Tensor) -> Tensor:
         """Return what the head reads (B, F) of windows (B, C, T) in µV."""
-        return self.head.features(self.encode(x_BCT))
+        return self.head.features(self._as_built(self.encode(x_BCT)))
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """Return logits (B, K) of windows (B, C, T) in µV."""
@@ -87,11 +88,11 @@ class Trace(nn.Module):
 
         Raises
         ------
-        TypeError
+        SpecError
             With another head, whose score needs the whole window.
         """
         if not isinstance(self.head, CausalHead):
-            raise TypeError(
+            raise SpecError(
                 f"The {self.config.head} head has no score before a window is "
                 f"complete. Build with head='causal'."
             )
@@ -114,8 +115,19 @@ class Trace(nn.Module):
             n_steps = logits_BPK.shape[1]
             loss = criterion(logits_BPK.flatten(0, 1), y_B.repeat_interleave(n_steps))
         else:
-            loss = criterion(self.head(self.head.features(encoded.hidden)), y_B)
+            features_BF = self.head.features(self._as_built(encoded.hidden))
+            loss = criterion(self.head(features_BF), y_B)
         if self.config.balance_weight:
             balance = self.encoder.balance_loss(encoded)
             loss = loss + self.config.balance_weight * balance
         return loss
+
+    def _as_built(self, hidden_BCPD: Tensor) -> Tensor:
+        """Refuse windows of another size than the head was built for."""
+        found, built = hidden_BCPD.shape[1:3], (self.n_channels, self.n_patches)
+        if not isinstance(self.head, CausalHead) and found != built:
+            raise SignalError(
+                f"A window has {found[0]} channels and {found[1]} patches; this head "
+                f"was built for {built[0]} and {built[1]}. Build the model anew."
+            )
+        return hidden_BCPD

@@ -100,9 +100,10 @@ class SpectralBranch(nn.Module):
         """Return z_freq (M, D) of M patches (M, L)."""
         with torch.autocast(x_ML.device.type, enabled=False):
             # Half precision has neither these transforms nor their range.
-            amplitude_MW = torch.fft.rfft(x_ML.to(self.mask.dtype)).abs()
+            dtype = torch.promote_types(self.mask.dtype, torch.float32)
+            amplitude_MW = torch.fft.rfft(x_ML.to(dtype)).abs()
             weighted_MW = self.mask * amplitude_MW.log1p()
-        return self.project(weighted_MW)
+        return self.project(weighted_MW.to(self.mask.dtype))
 
 
 class PatchEncoder(nn.Module):

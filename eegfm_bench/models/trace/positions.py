@@ -28,7 +28,7 @@ class ChannelPositions(nn.Module):
             for k in config.channel_kernels
         )
         for kernel in self.kernels:
-            # Outputs about as large as what is convolved, whatever the width.
+            # Outputs of the order of what is convolved, for either width.
             nn.init.normal_(kernel, std=kernel.shape[2] ** -0.5)
 
     def forward(self, tokens_BPCD: Tensor) -> Tensor:
