@@ -49,8 +49,10 @@ class UnknownName(BenchError):  # noqa: N818
         No model is called 'eegnett'. Did you mean 'eegnet'? Known: eegnet, trace.
         """
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        # In small letters: 'eegnet' is near to 'EEGNet'.
+        small = {key.casefold(): key for key in known}
+        near = difflib.get_close_matches(name.casefold(), small, n=1, cutoff=0.5)
+        hint = f" Did you mean '{small[near[0]]}'?" if near else ""
         listed = ", ".join(known) if known else "none"
         return cls(f"No {kind} is called '{name}'.{hint} Known: {listed}.")
 

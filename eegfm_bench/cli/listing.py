@@ -11,30 +11,9 @@ from typing import Any
 import typer
 
 from eegfm_bench.errors import UnknownName
+from eegfm_bench.runs.spec import TrainingRecipe
 
 KINDS = ("models", "datasets", "suites")
-
-# Keys of models whose code is not of this package.
-_OUTSIDE: list[dict[str, Any]] = [
-    {
-        "name": "braindecode:Class",
-        "title": "Any classifier of braindecode.models",
-        "how": "for instance braindecode:Deep4Net; --set changes the class's own "
-        "numbers and words, and scale_uv, what the input is divided by",
-        "recipe": "one for all classes, none of their papers'; small is the same "
-        "module, trained briefly",
-        "features": "what enters the last layer; the logits where no layer is last",
-    },
-    {
-        "name": "torch:package.module:Class",
-        "title": "A class of your own",
-        "how": "torch:mynet:Net is the class Net of mynet.py in the current folder; "
-        "its constructor takes any of n_channels, n_times, rate_hz, n_classes and "
-        "channels, its forward maps (B, C, T) in µV to logits (B, K)",
-        "recipe": "as for braindecode; the source file is part of a run's identity",
-        "features": "the class's own, if it has features(x) and a head; else logits",
-    },
-]
 
 
 def of(kind: str) -> list[dict[str, Any]]:
@@ -82,13 +61,44 @@ def _models() -> list[dict[str, Any]]:
                 "rate_hz": spec.rate_hz or "the dataset's own",
                 "scales": list(spec.recipes),
                 "options": dict(spec.options),
+                "at_the_small_scale": dict(spec.small_options),
                 "pretrained_on": list(spec.pretrained_on),
                 "reference": spec.reference,
                 "code": spec.code,
                 "licence": spec.licence,
             }
         )
-    return entries + _OUTSIDE
+    return entries + _outside()
+
+
+def _outside() -> list[dict[str, Any]]:
+    """Return the keys of models whose code is not of this package."""
+    own = importlib.import_module("eegfm_bench.models._own_class")
+    recipe = ", ".join(key for key in TrainingRecipe.model_fields if key != "kind")
+    return [
+        {
+            "name": "braindecode:Class",
+            "title": "Any classifier of braindecode.models",
+            "how": "for instance braindecode:Deep4Net; --set changes the class's own "
+            "numbers and words, and scale_uv, what the input is divided by",
+            "recipe": "one for all classes, none of their papers'; small is the same "
+            "module, trained briefly",
+            "names_of_the_recipe": f"{recipe}: --set gives these to the recipe, never "
+            f"to a constructor",
+            "features": "what enters the last layer; the logits where no layer is last",
+        },
+        {
+            "name": "torch:package.module:Class",
+            "title": "A class of your own",
+            "how": "torch:mynet:Net is the class Net of mynet.py in the current "
+            f"folder; its constructor takes any of {', '.join(own.SIGNAL)}; its "
+            f"forward maps (B, C, T) in µV to logits (B, K)",
+            "recipe": "as for braindecode, with the same names; the source file, and "
+            "those it imports that are not installed, are part of a run's identity",
+            "features": "the class's own, if it has features(x) and a head; what "
+            "enters the last layer, or the logits, if not",
+        },
+    ]
 
 
 def _datasets() -> list[dict[str, Any]]:

@@ -10,16 +10,20 @@ Letters: B windows, C channels, T time points, D features, K classes.
 from __future__ import annotations
 
 import inspect
+import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._spec import InputShape
+from eegfm_bench.runs.spec import TrainingRecipe
 
 # Windows of the question, and the deviation of their noise.
 N_PROBED = 2
@@ -109,8 +113,10 @@ class Adapted(nn.Module):
 def adapt(model: Adapted, shape: InputShape, *, name: str) -> Adapted:
     """Ask a module once whether it gives logits, and which layer is its last.
 
-    Neither its weights nor the random generators nor its modes are changed. Outputs
-    after a log-softmax pass for logits: a softmax of them gives the same again.
+    Its weights, buffers and modes are as before, and so are the random generators of
+    Python, numpy and torch. What its first call makes stays: lazy layers take their
+    shape, and a buffer that takes another shape is a cache. Outputs after a log-softmax
+    pass for logits: a softmax of them gives the same again.
 
     Parameters
     ----------
@@ -131,16 +137,16 @@ def adapt(model: Adapted, shape: InputShape, *, name: str) -> Adapted:
         If it fails on windows of that shape, if they do not give finite logits
         (B, K), or if its own head and features do not make its logits.
     """
-    random = torch.Generator().manual_seed(0)
+    noise = torch.Generator().manual_seed(0)
     x_BCT = PROBE_UV * torch.randn(
-        N_PROBED, shape.n_channels, shape.n_times, generator=random
+        N_PROBED, shape.n_channels, shape.n_times, generator=noise
     )
     with _left_as_it_was(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with _recorded(model.net) as calls:
                 found = model.net(x_BCT / model.scale_uv, **model._call)
-        except Exception as error:  # of code that others wrote
+        except (Exception, SystemExit) as error:  # of code that others wrote
             raise SpecError(
                 f"{name} cannot serve {_written(shape)}: {first_line(error)}."
             ) from error
@@ -158,15 +164,16 @@ def simple_options(
     """Return the constructor's keywords that ``--set`` can give, with defaults.
 
     They are those with a number, a truth value or a text for a default, but for
-    the names that are taken.
+    the names that are taken and those of the training recipe: ``--set lr=1e-4`` is
+    the recipe's, whatever the constructor calls so.
 
     Examples
     --------
-    >>> def build(n_chans, width=8, act=print, *, rate=0.5): ...
+    >>> def build(n_chans, width=8, act=print, *, rate=0.5, lr=0.1): ...
     >>> simple_options(inspect.signature(build).parameters.values(), taken=())
     {'width': 8, 'rate': 0.5}
     """
-    refused = {"self", "shape", "scale", *taken}
+    refused = {"self", "shape", "scale", *TrainingRecipe.model_fields, *taken}
     return {
         p.name: p.default
         for p in parameters
@@ -191,7 +198,7 @@ def construct(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             built = build(**arguments)
-    except Exception as error:  # of code that others wrote
+    except (Exception, SystemExit) as error:  # of code that others wrote
         said = first_line(error)
         hint = f" {why}" if why and ("chs_info" in said or "location" in said) else ""
         raise SpecError(f"{name} cannot be built: {said}.{hint}") from error
@@ -204,6 +211,8 @@ def construct(
 
 def first_line(error: BaseException) -> str:
     """Return an error's kind and first line, without its last full stop."""
+    if isinstance(error, SystemExit):
+        return f"it tried to end the process (SystemExit: {error.code})"
     lines = str(error).strip().splitlines()
     said = lines[0].strip().rstrip(".") if lines else ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
@@ -218,17 +227,32 @@ def _written(shape: InputShape) -> str:
 
 @contextmanager
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """Evaluate without gradients, then give modes and random generators back.
+    """Evaluate without gradients, then give modes, buffers and generators back.
 
     Not in inference mode: what a module keeps of its first call must be usable
     in training.
     """
     modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not is_lazy(buffer)
+    ]
+    pythons, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     model.eval()
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             yield
     finally:
+        random.setstate(pythons)
+        np.random.set_state(numpys)  # noqa: NPY002
+        for module, name, buffer, before in buffers:
+            now = module._buffers.get(name)
+            if now is not None and now.shape == before.shape:
+                module._buffers[name] = buffer
+                if not torch.equal(buffer, before):
+                    buffer.data.copy_(before)
         for module, was_training in modes:
             module.training = was_training
 
@@ -308,7 +332,7 @@ def _refuse_unlike_features(
     try:
         features_BD = model.features(x_BCT)
         again_BK = model.head(features_BD)
-    except Exception as error:  # of code that others wrote
+    except (Exception, SystemExit) as error:  # of code that others wrote
         raise SpecError(
             f"{name}: head(features(x)) fails: {first_line(error)}. Make both work, or "
             f"rename them."

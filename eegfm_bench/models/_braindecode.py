@@ -81,6 +81,9 @@ def class_names() -> list[str]:
 def find_braindecode(class_name: str) -> ModelSpec:
     """Return the spec of a braindecode class.
 
+    Its options are the constructor's keywords, but for names of the training recipe:
+    ``--set`` gives those to the recipe.
+
     Raises
     ------
     UnknownName

@@ -55,6 +55,11 @@ class Model(Protocol):
 
     ``features(x_BCT)`` gives (B, D) and ``forward(x_BCT)`` logits (B, K), both
     from µV; ``head`` maps the one to the other.
+
+    Optional: ``loss(x_BCT, y_B, criterion)`` gives the scalar that training
+    minimises, for a model that learns from more than its logits. ``criterion`` maps
+    logits (N, K) and labels (N,) to the recipe's cross-entropy. Without it, training
+    takes ``criterion(forward(x_BCT), y_B)``. Validation asks ``forward`` alone.
     """
 
     head: nn.Module
@@ -88,13 +93,16 @@ class ModelSpec:
     rate_hz : float or None
         The rate the model listens at; None takes the dataset's own.
     code_hash : str or None
-        Identifies the source file, for a model that is not of this package.
+        Identifies the source files, for a model that is not of this package.
     is_seeded : bool
         Whether the seed can change anything.
     version : int
         Raised when the architecture changes under the same name.
     skip : function of InputShape
         A reason why the shape cannot be served, or None.
+    check : function of (options, scale), optional
+        Given all options, returns them in one spelling or raises a SpecError. It is
+        asked before any window is cut, so it cannot know the shape.
     """
 
     name: str
@@ -113,8 +121,16 @@ class ModelSpec:
     version: int = 1
     pretrained_on: tuple[str, ...] = ()
     skip: Callable[[InputShape], str | None] = lambda shape: None
+    check: Callable[[Mapping[str, Any], str], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
+        for recipe in self.recipes.values():
+            for key in type(recipe).model_fields:
+                if key in self.options:
+                    raise DuplicateName(
+                        f"The option '{key}' of {self.name} is a name of its recipe, "
+                        f"which --set {key} changes. Rename the option."
+                    )
         for key in self.small_options:
             if key not in self.options:
                 raise UnknownName.among(f"option of {self.name}", key, self.options)
@@ -122,6 +138,29 @@ class ModelSpec:
     def options_at(self, scale: str) -> dict[str, Any]:
         """Return all options with their defaults at a scale."""
         return {**self.options, **(self.small_options if scale == "small" else {})}
+
+    def options_for(
+        self, scale: str, given: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return all options at a scale, some of them given, in one spelling.
+
+        Raises
+        ------
+        SpecError
+            If the scale does not exist, or ``check`` refuses a value.
+        UnknownName
+            If an option is not one of this model's.
+        """
+        if scale not in self.recipes:
+            raise SpecError(
+                f"{self.name} has no scale '{scale}'. Choose one of "
+                f"{', '.join(self.recipes)}."
+            )
+        for key in given or {}:
+            if key not in self.options:
+                raise UnknownName.among(f"option of {self.name}", key, self.options)
+        chosen = {**self.options_at(scale), **(given or {})}
+        return chosen if self.check is None else dict(self.check(chosen, scale))
 
     def build(
         self,
@@ -135,22 +174,15 @@ class ModelSpec:
         Raises
         ------
         SpecError
-            If the shape cannot be served, or the scale does not exist.
+            If the shape or an option's value cannot be served, or the scale does not
+            exist.
         UnknownName
             If an option is not one of this model's.
         """
-        if scale not in self.recipes:
-            raise SpecError(
-                f"{self.name} has no scale '{scale}'. Choose one of "
-                f"{', '.join(self.recipes)}."
-            )
-        for key in options or {}:
-            if key not in self.options:
-                raise UnknownName.among(f"option of {self.name}", key, self.options)
+        chosen = self.options_for(scale, options)
         reason = self.skip(shape)
         if reason is not None:
             raise SpecError(f"{self.name} cannot serve this shape: {reason}.")
-        chosen = {**self.options_at(scale), **(options or {})}
         return self.builder(shape, scale=scale, **chosen)
 
 
@@ -167,12 +199,13 @@ def model(
     """Register a builder under its function's name.
 
     The builder takes an InputShape, ``scale`` and its options as keywords. They and
-    their defaults are read from its signature, unless ``options`` lists them.
+    their defaults are read from its signature, unless ``options`` lists them. None
+    may have the name of a recipe's field: ``--set`` gives both.
 
     Raises
     ------
     DuplicateName
-        If the name is taken by another file.
+        If the name is taken by another file, or an option's by the recipe.
     """
 
     def register(builder: Callable[..., Any]) -> Callable[..., Any]:

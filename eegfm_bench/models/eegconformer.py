@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -213,16 +214,27 @@ def _braindecode_class() -> Any:
     return braindecode_models().EEGConformer
 
 
-def _too_short(
-    shape: InputShape, filter_time_length: int = 25, pool_time_length: int = 75
-) -> str | None:
-    needed = filter_time_length + pool_time_length - 1
-    if shape.n_times < needed:
-        return (
-            f"{shape.n_times} time points are fewer than the {needed} that are "
-            f"filtered and pooled to one"
+def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
+    """Return all options, or refuse one that no shape could be served with."""
+    for key, value in options.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if key == "has_pooled_head":
+            is_fit, expected = isinstance(value, bool), "true or false"
+        elif key.endswith("drop_prob"):
+            is_fit = is_number and 0 <= value < 1
+            expected = "a number from 0 to below 1"
+        else:
+            is_fit = is_number and isinstance(value, int) and value >= 1
+            expected = "a whole number, 1 or more"
+        if not is_fit:
+            raise SpecError(f"{key} of eegconformer is {value!r}; expected {expected}.")
+    filters, heads = options["n_filters_time"], options["num_heads"]
+    if filters % heads:
+        raise SpecError(
+            f"eegconformer: {filters} filters (n_filters_time) cannot be shared "
+            f"among {heads} heads (num_heads). Choose a number that divides."
         )
-    return None
+    return dict(options)
 
 
 @model(
@@ -245,7 +257,7 @@ def _too_short(
     reference="Song et al. 2023, IEEE Trans. Neural Syst. Rehabil. Eng. 31, 710-719",
     licence="BSD-3-Clause",
     code="https://github.com/braindecode/braindecode",
-    skip=_too_short,
+    check=_checked,
 )
 def eegconformer(
     shape: InputShape,
@@ -262,15 +274,11 @@ def eegconformer(
     has_pooled_head: bool = False,
 ) -> EEGConformer:
     """EEG Conformer: 40 filters, six layers of ten heads."""
-    if n_filters_time % num_heads:
+    needed = filter_time_length + pool_time_length - 1
+    if shape.n_times < needed:
         raise SpecError(
-            f"eegconformer: {n_filters_time} filters (n_filters_time) cannot be shared "
-            f"among {num_heads} heads (num_heads). Choose a number that divides."
-        )
-    reason = _too_short(shape, filter_time_length, pool_time_length)
-    if reason is not None:
-        raise SpecError(
-            f"eegconformer cannot serve this shape: {reason}. Shorten "
+            f"eegconformer cannot serve this shape: {shape.n_times} time points are "
+            f"fewer than the {needed} that are filtered and pooled to one. Shorten "
             f"filter_time_length or pool_time_length."
         )
     return EEGConformer(

@@ -30,7 +30,13 @@ from eegfm_bench.runs.spec import (
 from eegfm_bench.runs.store import ResultStore
 from eegfm_bench.sweep.launch import OnEvent, Outcome, Task, WorkerPool
 from eegfm_bench.sweep.notes import remember_suite
-from eegfm_bench.sweep.specs import cells_of, make_spec, refuse_unknown_settings
+from eegfm_bench.sweep.specs import (
+    cells_of,
+    chosen_options,
+    make_spec,
+    refuse_unknown_settings,
+    with_options,
+)
 from eegfm_bench.sweep.suite import Cell
 
 # Below this many seconds a window (far above any model on one core), a sweep
@@ -225,6 +231,7 @@ def sweep(
             launcher = _pool(options, device)
         described = about["models"]
         refuse_unknown_settings(cells, described)
+        cells = _checked(launcher, cells, described)
         prepared = _prepare(launcher, cells, described, options, result, watcher)
         for seed in seeds:
             for cell in cells:
@@ -301,6 +308,25 @@ def _only(launcher: Launcher, task: Task) -> Outcome:
         _raise_refusal(outcome)
         return outcome
     raise SpecError("The launcher lost a task; try again.")
+
+
+def _checked(
+    launcher: Launcher, cells: Sequence[Cell], described: Mapping[str, Any]
+) -> list[Cell]:
+    """Have options judged before windows are cut; return cells in one spelling."""
+    chosen = [chosen_options(cell, described[cell.model]) for cell in cells]
+    asked = [
+        {"model": cell.model, "scale": cell.scale, "options": options}
+        for cell, options in zip(cells, chosen, strict=True)
+        if options
+    ]
+    if not asked:
+        return list(cells)
+    answers = iter(_only(launcher, {"task": "check", "asked": asked})["options"])
+    return [
+        with_options(cell, next(answers)) if options else cell
+        for cell, options in zip(cells, chosen, strict=True)
+    ]
 
 
 def _raise_refusal(outcome: Outcome) -> None:

@@ -5,6 +5,8 @@ From: cells, and what workers said of models and windows. To: RunSpecs.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +55,31 @@ def cells_of(
     ]
 
 
+def chosen_options(cell: Cell, described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cell's settings that are options of its model, with their types.
+
+    Names of the recipe are no options: they always set the recipe.
+
+    Raises
+    ------
+    SpecError
+        If a setting has the wrong type.
+    """
+    defaults = described["options"][cell.scale]
+    kind = _RECIPE_KINDS[described["recipes"][cell.scale]["kind"]]
+    return {
+        key: _like(defaults[key], value, key, cell.model)
+        for key, value in cell.settings
+        if key in defaults and key not in kind.model_fields
+    }
+
+
+def with_options(cell: Cell, options: Mapping[str, Any]) -> Cell:
+    """Return a cell with options as a worker spelled them."""
+    settings = {**dict(cell.settings), **options}
+    return dataclasses.replace(cell, settings=tuple(settings.items()))
+
+
 def make_spec(
     cell: Cell, seed: int, described: Mapping[str, Any], prepared: Mapping[str, Any]
 ) -> RunSpec:
@@ -76,17 +103,16 @@ def make_spec(
     kind = _RECIPE_KINDS[recipe_values["kind"]]
     if kind is not NoRecipe:
         recipe_values["select"] = prepared["manifest"]["main_score"]
-    defaults = described["options"][cell.scale]
-    options: dict[str, Any] = {}
     for key, value in cell.settings:
-        if kind is NoRecipe and key not in defaults:
-            continue  # nothing is chosen, so nothing can be set
-        if key in kind.model_fields:
+        # Without anything to choose, nothing of a recipe can be set.
+        if key in kind.model_fields and kind is not NoRecipe:
             recipe_values[key] = value
-        elif key in defaults:
-            value = _like(defaults[key], value, key, cell.model)
-            if value != defaults[key]:
-                options[key] = value
+    defaults = described["options"][cell.scale]
+    options = {
+        key: value
+        for key, value in chosen_options(cell, described).items()
+        if value != defaults[key]
+    }
     spec: RunSpec = checked(
         RunSpec,
         {
@@ -122,18 +148,16 @@ def refuse_unknown_settings(
 
 def _like(default: Any, value: Any, key: str, model: str) -> Any:
     """Return a setting with the type of the option's default."""
-    if isinstance(default, bool) or default is None or not isinstance(value, str):
-        is_fit = default is None or isinstance(value, type(default))
-        if is_fit or (isinstance(default, float) and isinstance(value, int)):
-            return float(value) if isinstance(default, float) else value
-    elif isinstance(default, (int, float)):
-        try:
-            return type(default)(value)
-        except ValueError:
-            pass
-    elif isinstance(default, str):
+    kind = type(default)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if default is None or type(value) is kind:
         return value
+    if kind in (float, str) and is_number:
+        return kind(value)  # --set reads a text of digits as a number
+    if kind in (int, float) and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return kind(value)
     raise SpecError(
-        f"The option '{key}' of {model} is {value!r}; expected "
-        f"{type(default).__name__}, such as {default!r}."
+        f"The option '{key}' of {model} is {value!r}; expected {kind.__name__}, such "
+        f"as {default!r}."
     )

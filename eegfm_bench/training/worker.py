@@ -39,7 +39,7 @@ def handle(task: Event, send: Send) -> Event:
         return _TASKS[task["task"]](task, send)
     except BenchError as error:
         return {"error": str(error), "kind": type(error).__name__}
-    except Exception as error:  # of a contribution, or of the file system
+    except (Exception, SystemExit) as error:  # of a contribution, or of files
         sys.stderr.write(traceback.format_exc())
         what = task.get("dataset") or ", ".join(task.get("models", ()))
         where = f" {what}" if what else ""
@@ -71,6 +71,18 @@ def describe(task: Event, send: Send) -> Event:
             },
         }
     return {"models": models, "has_cuda": torch.cuda.is_available()}
+
+
+def check_options(task: Event, send: Send) -> Event:
+    """Return all options of what is asked in one spelling, or refuse a value."""
+    from eegfm_bench.models._spec import find_model
+
+    return {
+        "options": [
+            find_model(asked["model"]).options_for(asked["scale"], asked["options"])
+            for asked in task["asked"]
+        ]
+    }
 
 
 def prepare_windows(task: Event, send: Send) -> Event:
@@ -120,7 +132,8 @@ def _fit(task: Event, spec: RunSpec, results: ResultStore, send: Send) -> Event:
             device=task["device"],
             on_epoch=on_epoch,
         )
-    except Exception as error:  # whatever a model does wrong costs this cell alone
+    # Whatever a model does wrong costs this cell alone, be it to end the process.
+    except (Exception, SystemExit) as error:
         failure = Failure(
             kind=type(error).__name__,
             message=str(error) or type(error).__name__,
@@ -178,6 +191,7 @@ def estimate(task: Event, send: Send) -> Event:
 
 _TASKS: dict[str, Callable[[Event, Send], Event]] = {
     "describe": describe,
+    "check": check_options,
     "prepare": prepare_windows,
     "fit": fit_one,
     "estimate": estimate,

@@ -245,10 +245,28 @@ def test_the_small_head_sees_the_mean_of_the_tokens() -> None:
     [
         ({"num_heads": 7}, "40 filters .* among 7 heads"),
         ({"pool_time_length": 500}, "500 time points are fewer than the 524"),
+        ({"num_heads": 0}, "num_heads of eegconformer is 0; expected a whole number"),
+        ({"num_heads": True}, "num_heads of eegconformer is True"),
+        ({"n_filters_time": 0}, "n_filters_time of eegconformer is 0; expected a wh"),
+        ({"n_filters_time": 8.5}, "n_filters_time of eegconformer is 8.5; expected"),
+        ({"pool_time_stride": 0}, "pool_time_stride of eegconformer is 0; expected"),
+        ({"drop_prob": 2}, "drop_prob of eegconformer is 2; .* from 0 to below 1"),
+        ({"att_drop_prob": float("nan")}, "att_drop_prob of eegconformer is nan"),
+        ({"has_pooled_head": 1}, "has_pooled_head of .* is 1; expected true or false"),
     ],
 )
+@pytest.mark.parametrize("scale", ["paper", "small"])
 def test_options_that_do_not_fit_are_refused(
-    options: dict[str, int], says: str
+    options: dict[str, Any], says: str, scale: str
 ) -> None:
+    if scale == "small":
+        says = says.replace("40 filters", "16 filters")
     with pytest.raises(SpecError, match=says):
-        ours(3, 500, **options)
+        ours(3, 500, scale=scale, **options)
+
+
+def test_a_short_window_is_served_by_shorter_kernels() -> None:
+    with pytest.raises(SpecError, match="Shorten filter_time_length or pool_time"):
+        ours(3, 60)
+    model = ours(3, 60, filter_time_length=5, pool_time_length=20)
+    assert model(eeg(3, 60, offset_uv=0)).shape == (4, N_CLASSES)

@@ -17,6 +17,7 @@ import pytest
 import eegfm_bench
 from eegfm_bench.errors import DataMissing, SpecError, UnknownName
 from eegfm_bench.runs.store import ResultStore
+from eegfm_bench.sweep import run
 from eegfm_bench.sweep.launch import InlineLauncher, WorkerPool
 from eegfm_bench.sweep.notes import recall_suite
 from eegfm_bench.sweep.run import Options, Watcher, sweep
@@ -162,6 +163,79 @@ def test_a_setting_that_fits_no_model_is_refused(
         sweep(
             cells_of(["eegnet"], ["eegmat"], "small", settings), [0], options(tmp_path)
         )
+
+
+def spec_of(model: str, scale: str, settings: dict[str, Any]) -> Any:
+    """The spec that a command would ask, without any windows."""
+    about = worker.handle({"task": "describe", "models": [model]}, print)["models"]
+    (cell,) = cells_of([model], ["eegmat"], scale, settings)
+    (cell,) = run._checked(InlineLauncher(), [cell], about)
+    ref = {"name": "eegmat", "protocol": "eegmat-1", "data": "simulated"}
+    return make_spec(
+        cell,
+        0,
+        about[model],
+        {
+            "ref": ref | {"fingerprint": "twin"},
+            "manifest": {"main_score": "auroc"},
+        },
+    )
+
+
+@pytest.mark.parametrize("scale", ["paper", "small"])
+def test_a_number_is_taken_for_the_text_it_was(scale: str) -> None:
+    found = spec_of("trace", scale, {"channel_kernels": 19})
+    assert found.options == {"channel_kernels": "19"}
+
+
+@pytest.mark.parametrize("scale", ["paper", "small"])
+def test_two_spellings_are_one_question(scale: str) -> None:
+    plain = spec_of("trace", scale, {})
+    spaced = spec_of("trace", scale, {"time_kernels": " 15, 49"})
+    assert spaced.options == {}
+    assert spaced.run_id == plain.run_id
+    other = spec_of("trace", scale, {"time_kernels": "15 ,51", "channel_kernels": 19})
+    assert other.options == {"time_kernels": "15,51", "channel_kernels": "19"}
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "says"),
+    [
+        ("trace", {"heads": 3}, "is not a multiple of heads"),
+        ("trace", {"routing": "tokens"}, "Did you mean 'token'"),
+        ("eegconformer", {"num_heads": 3}, "among 3 heads"),
+        ("eegconformer", {"num_heads": True}, "'num_heads' of eegconformer is True"),
+    ],
+)
+def test_an_architecture_that_does_not_fit_is_refused_before_windows_are_cut(
+    tmp_path: Path, model: str, settings: dict[str, Any], says: str
+) -> None:
+    class NoWindows(InlineLauncher):
+        def each(self, tasks: Iterable[Any], on_event: Any = None) -> Iterator[Any]:
+            tasks = list(tasks)
+            assert {task["task"] for task in tasks} <= {"describe", "check"}
+            return super().each(tasks, on_event)
+
+    opt = Options(runs=tmp_path / "runs", device="cpu", launcher=NoWindows())
+    cells = cells_of(["bandpower", model], ["eegmat"], "small", settings)
+    with pytest.raises((SpecError, UnknownName), match=says) as refusal:
+        sweep(cells, [0], opt)
+    assert refusal.value.exit_status == 2
+
+
+def test_a_model_that_ends_the_process_costs_its_cell_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eegfm_bench.training import fit as fit_module
+
+    def leave(*args: Any, **more: Any) -> Any:
+        raise SystemExit("no licence")
+
+    monkeypatch.setattr(fit_module, "fit", leave)
+    cells = cells_of(["chance"], ["eegmat"], "small", {})
+    (record,) = sweep(cells, [0], options(tmp_path)).records(tmp_path / "runs")
+    assert record.failure is not None
+    assert (record.failure.kind, record.failure.message) == ("SystemExit", "no licence")
 
 
 def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
