@@ -24,7 +24,9 @@ from eegfm_bench.training import classifier
 from eegfm_bench.training import fit as fit_module
 
 Smoke = Callable[[], list[GateRow]]
-SUITE = load_suite("smoke")
+# One model for each way to be trained: what is planted does not depend on more.
+MODELS = ("chance", "bandpower", "eegnet")
+SUITE = load_suite("smoke").model_copy(update={"models": MODELS})
 
 
 @pytest.fixture(scope="module")
