@@ -303,8 +303,8 @@ def _refuse_other_windows(spec: RunSpec, store: WindowStore) -> None:
 def _refuse_other_code(spec: RunSpec, known: ModelSpec) -> None:
     if known.code_hash != spec.code:
         raise SpecError(
-            f"The source files of {spec.model} are {known.code_hash}; the spec asks for "
-            f"{spec.code}. They changed since the spec was written: run again."
+            f"The source files of {spec.model} are {known.code_hash}; the spec asks "
+            f"for {spec.code}. They changed since the spec was written: run again."
         )
 
 
