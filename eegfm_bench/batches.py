@@ -36,7 +36,7 @@ class _Windows(Dataset[Batch]):
     """One part of a store, fetched a whole batch at a time."""
 
     def __init__(self, store: WindowStore, rows: NDArray[np.int64]) -> None:
-        self._x = store.x
+        self._store = store
         self._rows = rows
         self._y = torch.from_numpy(store.index["label"].to_numpy(np.int64)[rows])
 
@@ -44,12 +44,7 @@ class _Windows(Dataset[Batch]):
         return len(self._rows)
 
     def __getitem__(self, batch: NDArray[np.int64]) -> Batch:
-        rows = self._rows[batch]
-        first, last = rows[0], rows[-1]
-        if last - first + 1 == len(rows) and (np.diff(rows) == 1).all():
-            x = np.array(self._x[first : last + 1])
-        else:
-            x = self._x[rows]
+        x = self._store.take(self._rows[batch])
         return Batch(torch.from_numpy(x), self._y[torch.from_numpy(batch)])
 
 
@@ -154,7 +149,7 @@ class EEGDataModule(L.LightningDataModule):
 
     def _loader(self, part: str, *, seed: int | None) -> DataLoader[Batch]:
         windows = _Windows(self.store, self.store.rows(part))
-        # The sampler hands the dataset whole batches: one read of the map each,
-        # no worker processes, which would only copy what the map already has.
+        # The sampler hands the dataset whole batches: a read of the file for each,
+        # no worker processes, which would only copy what the system already has.
         batches = _SeededBatches(len(windows), self.batch_size, seed)
         return DataLoader(windows, sampler=batches, batch_size=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -136,6 +137,7 @@ def run(
     result = show.watched(cells, numbers, options, sweep)
     records = result.records(runs)
     tables = [make_table(records, specs=result.specs)]
+    tables += show.event_tables(result, records)
     if any(record.is_done for record in records):
         try:
             tables.append(subject_scores(ResultStore(runs), records))
@@ -224,7 +226,7 @@ def sweep_verb(
         table = show.suite_table(asked, runs)
     else:
         table = make_table(records, title=asked.title, specs=result.specs)
-    show.finish(result, records, [table], as_json)
+    show.finish(result, records, [table, *show.event_tables(result, records)], as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -232,23 +234,60 @@ def prepare(
     datasets: Annotated[str, typer.Argument(metavar="D[,D2]")],
     data: Data = None,
     allow_partial: Partial = False,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Cut windows and keep them on disk; say what was dropped, flat or absent."""
+    from eegfm_bench.cli.display import Display
     from eegfm_bench.datasets._prepare import prepare as prepare_windows
 
     names = words.names("the datasets", datasets)
     show.say_source(data)
     found = []
-    for name in names:
-        store = prepare_windows(name, data=data, allow_partial=allow_partial)
-        found.append({**store.manifest, "path": str(store.path)})
+    with Display(show.stderr()) as display:
+        for name in names:
+            store = prepare_windows(
+                name,
+                data=data,
+                allow_partial=allow_partial,
+                progress=partial(display.preparing, name),
+                jobs=jobs,
+            )
+            found.append({**store.manifest, "path": str(store.path)})
     if as_json:
         show.print_json(found)
         return
     for manifest in found:
         typer.echo("\n".join(show.about_windows(manifest)))
         typer.echo(f"  in {manifest['path']}")
+
+
+@app.command(epilog=EPILOG)
+def verify(
+    datasets: Annotated[str, typer.Argument(metavar="D[,D2]")],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="ROOT", help="The data root; else EEGFM_DATA."),
+    ] = None,
+    allow_partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Count what would be cut, from headers and annotations, against the facts."""
+    from eegfm_bench.datasets._spec import find_dataset
+    from eegfm_bench.datasets._verify import verify as verify_counts
+
+    typed = words.names("the datasets", datasets)
+    names = dict.fromkeys(find_dataset(name).name for name in typed)
+    found = []
+    for name in names:
+        verified = verify_counts(name, data=data, allow_partial=allow_partial)
+        found.append(verified.to_dict())
+        if not as_json:  # at once: a refusal of the next must not hide it
+            typer.echo("\n".join(show.about_counts(found[-1])))
+    if as_json:
+        show.print_json(found)
+    if any(verified["verdicts"]["differs"] for verified in found):
+        raise typer.Exit(1)
 
 
 @app.command(epilog=EPILOG)

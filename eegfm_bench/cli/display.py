@@ -1,13 +1,14 @@
-"""What a person sees while cells run: done, running, left, and time left.
+"""What a person sees while windows are cut and cells run: done, left, time left.
 
-From: a sweep, as its watcher. To: standard error; a live display on a terminal,
-one line per finished cell elsewhere.
+From: a sweep, as its watcher, or ``prepare``. To: standard error; a live display on a
+terminal; elsewhere one line per finished cell, and now and then one while cutting.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -21,6 +22,27 @@ from eegfm_bench.sweep.run import Watcher
 
 RoundDone = Callable[[int], None]
 
+# Where there is no terminal, a line of progress comes at most this often.
+SAY_EVERY_S = 60.0
+
+
+@dataclass(kw_only=True)
+class _Cutting:
+    """How far a dataset is cut; ``had`` recordings were before it began."""
+
+    had: int
+    began: float
+    said: float
+    done: int
+    of: int
+
+    def __str__(self) -> str:
+        text = f"{self.done} of {self.of} recordings cut"
+        if self.done == self.had:
+            return text
+        each_s = (time.monotonic() - self.began) / (self.done - self.had)
+        return f"{text}, about {_clock(each_s * (self.of - self.done))} left"
+
 
 class Display(Watcher):
     """Watch a sweep; use as a context manager.
@@ -30,19 +52,19 @@ class Display(Watcher):
     console : Console
         On standard error.
     jobs : int
-        Workers, for the time left.
+        Workers that run cells, for the time left.
     on_round : function of the seeds done so far, optional
         Called when every cell has its record for one more seed.
     """
 
     def __init__(
-        self, console: Console, *, jobs: int, on_round: RoundDone | None = None
+        self, console: Console, *, jobs: int = 1, on_round: RoundDone | None = None
     ) -> None:
         self._console = console
         self._jobs = jobs
         self._on_round = on_round
         self._live: Live | None = None
-        self._cutting: dict[str, tuple[int, int]] = {}
+        self._cutting: dict[str, _Cutting] = {}
         self._known = 0
         self._left: dict[str, RunSpec] = {}
         self._running: dict[str, tuple[RunSpec, float, int]] = {}
@@ -74,13 +96,32 @@ class Display(Watcher):
 
     def preparing(self, dataset: str, done: int, of: int) -> None:
         """Show how far a dataset is cut."""
-        self._cutting[dataset] = (done, of)
+        now = time.monotonic()
+        if dataset not in self._cutting:
+            self._cutting[dataset] = _Cutting(
+                had=done, began=now, said=now, done=done, of=of
+            )
+            if done:
+                self._print(
+                    f"{dataset}: {done} of {of} recordings were cut before an "
+                    f"interruption; going on from there"
+                )
+        cutting = self._cutting[dataset]
+        cutting.done = done
         if done == of:
             del self._cutting[dataset]
-            self._console.print(f"{dataset}: {of} recordings cut into windows")
+            took = _clock(now - cutting.began)
+            self._print(f"{dataset}: {of} recordings cut into windows, {took}")
+        elif self._live is None and now - cutting.said > SAY_EVERY_S:
+            cutting.said = now
+            self._print(f"{dataset}: {cutting}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
 
     def planned(self, specs: list[RunSpec], todo: list[RunSpec]) -> None:
         """Show how many cells are open."""
+        self._cutting.clear()  # of a dataset that turned out to be damaged
         self._known = len(specs)
         self._left = {spec.run_id: spec for spec in todo}
         for spec in specs:
@@ -141,8 +182,11 @@ class Display(Watcher):
 
     def _render(self) -> Group:
         lines: list[Table | Text | ProgressBar] = []
-        for dataset, (done, of) in list(self._cutting.items()):
-            lines.append(Text(f"cutting {dataset}: recording {done + 1} of {of}"))
+        for dataset, cutting in list(self._cutting.items()):
+            lines.append(Text(f"{dataset}: {cutting}"))
+            lines.append(
+                ProgressBar(total=cutting.of, completed=cutting.done, width=60)
+            )
         if self._left:
             done = self._known - len(self._left)
             left_s = self.time_left_s()

@@ -118,10 +118,16 @@ def _datasets() -> list[dict[str, Any]]:
                 "windows": dict(spec.facts.windows),
                 "window": f"{recipe.window_s:g} s × {len(recipe.channels)} channels at "
                 f"{recipe.rate_hz:g} Hz",
+                "also_called": list(spec.aliases),
                 "steps": [" ".join(map(str, step)) for step in recipe.steps],
+                "steps_of_each_window": [
+                    " ".join(map(str, step)) for step in recipe.window_steps
+                ],
+                "past_the_end": recipe.past_end,
                 "label": recipe.label_rule,
                 "split": spec.split.source,
                 "main_score": spec.main_score,
+                "class_weights_at_paper_scale": spec.class_weights,
                 "folder": f"<root>/{spec.folder}",
                 "licence": spec.licence,
                 "access": spec.access,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from eegfm_bench.sweep.run import Options, Sweep
     from eegfm_bench.sweep.suite import Cell, Suite
 
+MOST_ODDITIES = 20
+
 
 def stderr() -> Console:
     """Return a console on standard error."""
@@ -98,6 +100,15 @@ def finish(
         )
     if failed or result.damaged:
         raise typer.Exit(1)
+
+
+def event_tables(result: Sweep, records: list[RunRecord]) -> list[Table]:
+    """Return the table of event scores, if any dataset has events to detect."""
+    from eegfm_bench.report.table import EVENTS_TITLE, has_events, make_table
+
+    if not has_events(records):
+        return []
+    return [make_table(records, specs=result.specs, of="events", title=EVENTS_TITLE)]
 
 
 def print_table(table: Table | Declared) -> None:
@@ -243,8 +254,8 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
     outside = manifest["outside_protocol"]
     if outside:
         lines.append(
-            f"  left out: {len(outside)} recordings of subjects that the protocol does "
-            f"not name: {listed(outside)}"
+            f"  left out: {len(outside)} recordings that the protocol does not use: "
+            f"{listed(outside)}"
         )
     flat = manifest["flat_channels"]
     if flat:
@@ -254,17 +265,84 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
             f"  WARNING: {n_flat} flat channel{'s' * (n_flat > 1)} in {len(flat)} "
             f"recording{'s' * (len(flat) > 1)} ({where}); kept as recorded"
         )
+    for person, parts in manifest["persons_in_several_parts"].items():
+        lines.append(
+            f"  WARNING: {person} is in {' and '.join(parts)}, as the protocol has it: "
+            f"a leak"
+        )
+    lines += _oddities(manifest["oddities"])
     for same in manifest["identical_recordings"]:
         lines.append(
             f"  WARNING: {', '.join(same)} are the same bytes under several names: a "
             f"leak where their parts differ"
         )
+    stretched = manifest["stretched"]
+    if stretched:
+        lines.append(
+            f"  stretched: {sum(stretched.values())} windows that run past the end of "
+            f"{', '.join(sorted(stretched))}"
+        )
     dropped = manifest["dropped_tail_s"]
     if dropped:
         lines.append(
-            f"  dropped: {sum(dropped.values()):,.1f} s at the ends of "
-            f"{len(dropped)} recordings, which fill no window"
+            f"  in no window: {sum(dropped.values()):,.1f} s of {len(dropped)} "
+            f"recordings"
         )
+    return lines
+
+
+def about_counts(verified: Mapping[str, Any]) -> list[str]:
+    """Say in lines how counts compare with the facts, and what is odd."""
+    n = verified["verdicts"]
+    said = [f"{n['equal']} counts as stated"]
+    if n["differs"]:
+        said.append(f"{n['differs']} DIFFER")
+    if n["unknown"]:
+        said.append(f"{n['unknown']} cannot be compared")
+    rows = [("", "found", "expected", "")]
+    for line in verified["lines"]:
+        name = line["part"] or ("all" if line["what"] == "windows" else line["what"])
+        if line["label"] is not None:
+            name = f"  {line['label']}"
+        stated = "–" if line["expected"] is None else f"{line['expected']:,}"
+        verdict = line["verdict"] + (f" ({line['why']})" if line["why"] else "")
+        rows.append((name, f"{line['found']:,}", stated, verdict))
+    width = max(len(name) for name, *_ in rows)
+    lines = [
+        f"{verified['dataset']} ({verified['protocol']}, {verified['data']}): "
+        f"{', '.join(said)}",
+        *(
+            f"  {name:{width}}  {found:>8}  {stated:>8}  {verdict}".rstrip()
+            for name, found, stated, verdict in rows
+        ),
+        f"  expected: {verified['facts']}",
+    ]
+    absent, outside = verified["absent_subjects"], verified["outside_protocol"]
+    if absent:
+        lines.append(f"  PARTIAL: {len(absent)} subjects absent: {listed(absent)}")
+    if outside:
+        lines.append(
+            f"  left out: {len(outside)} recordings that the protocol does not use: "
+            f"{listed(outside)}"
+        )
+    lines += _oddities(verified["oddities"])
+    return lines
+
+
+def _oddities(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say what is odd about recordings, those with the same oddity in one line."""
+    odd: dict[str, list[str]] = {}
+    for recording, texts in found.items():
+        for text in texts:
+            odd.setdefault(text, []).append(recording)
+    kinds = sorted(odd.items(), key=lambda item: -len(item[1]))
+    lines = [
+        f"  odd: {text}: {len(names)} recording{'s' * (len(names) > 1)} "
+        f"({listed(names)})"
+        for text, names in kinds[:MOST_ODDITIES]
+    ]
+    if len(kinds) > MOST_ODDITIES:
+        lines.append(f"  odd: {len(kinds) - MOST_ODDITIES} more kinds; see --json")
     return lines
 
 

@@ -1,43 +1,46 @@
 """From a data root to a window store: the first half of the road.
 
 From: a DatasetSpec and a root (or none: the simulated twin). To: WindowStore.
-Every store is written once by one process while others wait; what was dropped,
-flat or absent is counted in its manifest.
+Every store is written once, recording by recording, while others wait; after a kill
+the next writer goes on where it ended. What was dropped, stretched, flat or absent
+is counted in its manifest.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from eegfm_bench.datasets._cutters import Noted, cores, cut_all
 from eegfm_bench.datasets._places import SIMULATED, cache_root, data_root
+from eegfm_bench.datasets._rows import Piece
 from eegfm_bench.datasets._spec import DatasetSpec, Source, find_dataset
-from eegfm_bench.errors import DataMissing, SignalError, listed
-from eegfm_bench.recordings import filters
+from eegfm_bench.errors import DataMissing, SignalError, SpecError, listed
 from eegfm_bench.runs.spec import DatasetRef, canonical_json, short_hash
 from eegfm_bench.symbols import PARTS
-from eegfm_bench.windows.cut import cut
 from eegfm_bench.windows.recipe import Recipe
-from eegfm_bench.windows.store import WindowStore, only_writer, write_store
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from eegfm_bench.windows.store import (
+    UnfinishedStore,
+    WindowStore,
+    only_writer,
+    remove_stale,
+)
 
 # Raised whenever the simulation changes a twin's bytes: it is their fingerprint.
 TWIN_VERSION = 1
-# Raised when code that reads, filters or cuts changes bytes for every recipe: the
-# windows on disk are then cut anew.
-CUT_VERSION = 1
+# Raised when code that reads, filters or cuts changes bytes for every recipe, or what
+# a manifest says: the windows on disk are then cut anew.
+CUT_VERSION = 2
 TWIN_SIZE = "small"
 
 Progress = Callable[[int, int], None]
@@ -50,6 +53,7 @@ def prepare(
     allow_partial: bool = False,
     rate_hz: float | None = None,
     progress: Progress | None = None,
+    jobs: int | None = None,
 ) -> WindowStore:
     """Return a dataset's windows, cutting them first if need be.
 
@@ -65,6 +69,11 @@ def prepare(
     rate_hz : float, optional
         Another rate than the dataset's own.
     progress : function of (recordings done, recordings in all), optional
+        Called at the start, with what an interrupted call had done, and after every
+        recording; not at all where the windows are on disk already.
+    jobs : int, optional
+        Processes that read and cut, at most; by default one a core, and this very
+        process where there is little to do. The windows do not depend on it.
 
     Returns
     -------
@@ -77,7 +86,11 @@ def prepare(
         If the root lacks the dataset, or subjects are absent and may not be.
     SignalError
         If a file is damaged; it is named.
+    RunFailed
+        If a process that cuts was ended from outside.
     """
+    if jobs is not None and jobs < 1:
+        raise SpecError(f"jobs is {jobs}; choose 1 or more.")
     spec = find_dataset(name)
     recipe = spec.recipe.at(rate_hz)
     root = data_root(data)
@@ -98,17 +111,21 @@ def prepare(
     if not path.exists():
         with only_writer(path):
             if not path.exists():
-                state = "simulated" if is_twin else "partial" if absent else "complete"
+                remove_stale(path, str(root))
                 _write(
                     spec,
                     recipe,
                     sources,
                     path,
-                    state=state,
-                    absent=absent,
-                    outside=spec.outside(root),
+                    root=root,
+                    state="simulated"
+                    if is_twin
+                    else "partial"
+                    if absent
+                    else "complete",
                     allow_partial=allow_partial,
                     progress=progress,
+                    jobs=jobs or cores(),
                 )
     store = WindowStore(path)
     if store.manifest["data"] == "partial" and not allow_partial:
@@ -162,9 +179,16 @@ def _source_key(sources: list[Source], is_twin: bool) -> str:
     if is_twin:
         facts.append(TWIN_VERSION)
     for source in () if is_twin else sources:
-        stat = source.path.stat()
-        times = (stat.st_mtime_ns, stat.st_ctime_ns)
-        facts.append((str(source.path), stat.st_ino, stat.st_size, times))
+        for path in (source.path, *source.extra):
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise SignalError(
+                    f"{path} cannot be read ({error.strerror}), and the windows of "
+                    f"{source.recording} hang on it. Fetch it again."
+                ) from error
+            times = (stat.st_mtime_ns, stat.st_ctime_ns)
+            facts.append((str(path), stat.st_ino, stat.st_size, times))
     return short_hash(canonical_json(facts))
 
 
@@ -174,95 +198,139 @@ def _write(
     sources: list[Source],
     path: Path,
     *,
+    root: Path,
     state: str,
-    absent: tuple[str, ...],
-    outside: tuple[str, ...],
     allow_partial: bool,
     progress: Progress | None,
+    jobs: int,
 ) -> None:
     index = spec.plan(sources)
     if state == "complete" and not _is_as_published(
         spec, index, allow_partial=allow_partial
     ):
         state = "partial"
-    rows = index.groupby("recording", sort=False).indices
-    digests: dict[str, list[Source]] = {}
-    flat: dict[str, list[str]] = {}
-    dropped: dict[str, float] = {}
-
-    def fill(x: NDArray[np.float32]) -> dict[str, Any]:
-        for done, source in enumerate(sources):
-            if progress is not None:
-                progress(done, len(sources))
-            recording = spec.read(source).pick(recipe.channels)
-            if recording.flat_channels:
-                flat[source.recording] = list(recording.flat_channels)
-            at = rows.get(source.recording)
-            n_windows = 0 if at is None else len(at)
-            left_s = recording.duration_s - n_windows * recipe.stride_s
-            if left_s > 0.5 / recording.rate_hz:
-                dropped[source.recording] = round(left_s, 3)
-            if at is not None:
-                recording = filters.apply(recording, recipe.steps)
-                onsets_s = index["onset_s"].to_numpy()[at]
-                x[at[0] : at[-1] + 1] = cut(
-                    recording, onsets_s, window_s=recipe.window_s
-                )
-            digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
-            digests.setdefault(digest, []).append(source)
-        if progress is not None:
-            progress(len(sources), len(sources))
-        named = [
-            (s.subject, s.session, s.recording, digest)
-            for digest, same in digests.items()
-            for s in same
-        ]
-        return {
-            "dataset": spec.name,
-            "protocol": spec.protocol(recipe),
-            "data": state,
-            "fingerprint": (
-                f"twin-{TWIN_SIZE}-{TWIN_VERSION}"
-                if state == "simulated"
-                else short_hash(canonical_json(sorted(map(list, named))))
-            ),
-            "classes": list(spec.classes),
-            "main_score": spec.main_score,
-            "recipe": json.loads(canonical_json(recipe.fields())),
-            "counts": _counts(index, len(spec.classes)),
-            "n_recordings": len(sources),
-            "absent_subjects": list(absent),
-            "outside_protocol": list(outside),
-            "flat_channels": flat,
-            "dropped_tail_s": dropped,
-            "identical_recordings": [
-                [s.recording for s in same] for same in digests.values() if same[1:]
-            ],
+    manifest = {
+        "dataset": spec.name,
+        "protocol": spec.protocol(recipe),
+        "data": state,
+        "classes": list(spec.classes),
+        "main_score": spec.main_score,
+        "recipe": json.loads(canonical_json(recipe.fields())),
+        "counts": _counts(index, len(spec.classes)),
+        "n_recordings": len(sources),
+        "absent_subjects": list(spec.absent(sources)),
+        "outside_protocol": list(spec.outside(root)),
+        "oddities": {
+            s.recording: list(odd) for s in sources if (odd := spec.oddities(s))
+        },
+        "persons_in_several_parts": _shared_persons(index),
+    }
+    if spec.events is not None:
+        manifest["events"] = {
+            s.recording: {
+                "part": spec.split.part_of(s.subject),
+                "intervals_s": np.asarray(spec.events(s)).tolist(),
+            }
+            for s in sources
         }
-
-    write_store(
+    rows = index.groupby("recording", sort=False).indices
+    with UnfinishedStore(
         path,
         index=index,
         window_shape=(len(recipe.channels), recipe.n_times),
-        fill=fill,
+        plan={"root": str(root), "recipe": manifest["recipe"]},
+    ) as store:
+        pieces = [
+            _piece(source, index, rows.get(source.recording))
+            for source in sources
+            if source.recording not in store.done
+        ]
+        with closing(cut_all(spec, recipe, pieces, store.x_path, jobs=jobs)) as cutting:
+            if progress is not None:
+                progress(len(store.done), len(sources))
+            for recording, noted in cutting:
+                store.commit(recording, noted)
+                if progress is not None:
+                    progress(len(store.done), len(sources))
+        store.finish(_told(manifest, sources, store.done))
+
+
+def _piece(source: Source, index: pd.DataFrame, at: Any) -> Piece:
+    """Return a recording's part of the plan; it has its rows together, or none."""
+    if at is None:
+        return Piece(source=source, first=0, onsets_s=np.empty(0))
+    onsets_s = index["onset_s"].to_numpy(np.float64)[at[0] : at[-1] + 1]
+    return Piece(source=source, first=int(at[0]), onsets_s=onsets_s)
+
+
+def _told(
+    manifest: dict[str, Any], sources: list[Source], done: dict[str, Noted]
+) -> dict[str, Any]:
+    """Return the manifest with what was noted of recordings, in the sources' order."""
+    noted = {s.recording: done[s.recording] for s in sources}
+
+    def of_each(key: str) -> dict[str, Any]:
+        return {name: one[key] for name, one in noted.items() if one[key]}
+
+    named = sorted(
+        [s.subject, s.session, s.recording, one["sha256"], *one["extra_sha256"]]
+        for s, one in zip(sources, noted.values(), strict=True)
     )
+    same: dict[str, list[str]] = {}
+    for name, one in noted.items():
+        same.setdefault(one["sha256"], []).append(name)
+        if "events" in manifest:
+            manifest["events"][name]["duration_s"] = one["duration_s"]
+    return {
+        **manifest,
+        "fingerprint": (
+            f"twin-{TWIN_SIZE}-{TWIN_VERSION}"
+            if manifest["data"] == "simulated"
+            else short_hash(canonical_json(named))
+        ),
+        "flat_channels": of_each("flat"),
+        "dropped_tail_s": of_each("uncovered_s"),
+        "stretched": of_each("stretched"),
+        "identical_recordings": [names for names in same.values() if names[1:]],
+    }
 
 
 def _is_as_published(
     spec: DatasetSpec, index: pd.DataFrame, *, allow_partial: bool
 ) -> bool:
     """Hold the plan of a set with all its subjects against the facts."""
-    found = {part: int((index["part"] == part).sum()) for part in PARTS}
-    if found == dict(spec.facts.windows):
+    found = {part: int((index["part"] == part).sum()) for part in spec.facts.windows}
+    by_class = {
+        part: tuple(n)
+        for part, n in _counts(index, len(spec.classes)).items()
+        if part in spec.facts.windows_by_class
+    }
+    expected = dict(spec.facts.windows)
+    if found == expected and by_class == dict(spec.facts.windows_by_class):
         return True
     if allow_partial:
         return False
+    told = f"{found} windows; expected {expected}"
+    if found == expected:
+        told = (
+            f"{by_class} windows of each class; expected {spec.facts.windows_by_class}"
+        )
     raise SignalError(
-        f"{spec.title} has all its subjects, but its headers give {found} windows; "
-        f"expected {dict(spec.facts.windows)} ({spec.facts.source}). A recording is "
-        f"too short, too long or not the published one: fetch the set again. Or pass "
-        f"--allow-partial: the result is then marked partial."
+        f"{spec.title} has all its subjects, but its headers and annotations give "
+        f"{told} ({spec.facts.source}). A file is too short, too long or not the "
+        f"published one: fetch the set again. Or pass --allow-partial: the result is "
+        f"then marked partial."
     )
+
+
+def _shared_persons(index: pd.DataFrame) -> dict[str, list[str]]:
+    """Return humans who are in more than one part, and in which."""
+    parts = index.groupby("person")["part"].unique()
+    return {
+        str(person): [part for part in PARTS if part in in_parts]
+        for person, in_parts in parts.items()
+        if len(in_parts) > 1
+    }
 
 
 def _counts(index: pd.DataFrame, n_classes: int) -> dict[str, list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,13 @@ import pandas as pd
 import eegfm_bench.datasets as package
 from eegfm_bench import registry
 from eegfm_bench.datasets._places import source_folder
-from eegfm_bench.errors import DataMissing, SignalError, SpecError, UnknownName
+from eegfm_bench.errors import (
+    DataMissing,
+    SignalError,
+    SpecError,
+    UnknownName,
+    listed,
+)
 from eegfm_bench.recordings.recording import Recording
 from eegfm_bench.runs.spec import canonical_json, short_hash
 from eegfm_bench.symbols import PARTS
@@ -25,12 +31,16 @@ from eegfm_bench.windows.recipe import Recipe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_FETCH = "Fetch the others, or move its files away and pass --allow-partial."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One recording on disk, named but not read.
 
     ``person`` names a human across datasets; ``subject`` is the publisher's name.
+    ``extra`` are other files that decide this recording's windows, such as one with
+    its annotations: their bytes are part of what the windows are.
     """
 
     path: Path
@@ -38,6 +48,7 @@ class Source:
     session: str
     recording: str
     person: str
+    extra: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +85,18 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What must be true of the complete set, and who says so."""
+    """What must be true of the complete set, and who says so.
+
+    ``windows`` counts by part; ``windows_by_class`` by part and then class, in the
+    order of the dataset's classes, where a source states it. A part that no source
+    counts is left out of either.
+    """
 
     n_subjects: int
     n_recordings: int
     windows: Mapping[str, int]
     source: str
+    windows_by_class: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +110,29 @@ class DatasetSpec:
     folder : str
         The publisher's folder below the data root.
     files : function of that folder
-        Returns every recording found that the protocol uses, unread.
-    files_per_subject : int
-        A subject with fewer is damaged, not absent.
+        Returns every recording found, unread; those of subjects that the split does
+        not name are left out and counted.
+    files_per_subject : int, or mapping of subject to names of recordings
+        A subject with fewer is damaged, not absent. Where names are listed, other
+        recordings are left out and counted.
     windows : function of a Source
         Returns onsets (seconds) and labels from the header and annotations alone.
     read : function of a Source
         Returns the Recording at the publisher's rate.
     simulate : function of (folder, size)
         Writes the twin in the publisher's formats and names.
+    oddities : function of a Source
+        Returns what sets a recording apart and bears on its windows, in plain words,
+        from the header and annotations alone: another rate, a window dropped.
+    events : function of a Source, optional
+        Returns what is to be detected, as rows (n, 2) of start and end in seconds
+        from the recording's start: for scores of events rather than windows.
+    aliases : tuple of str
+        Other keys that mean this dataset; records carry ``name``.
+    class_weights : str or None
+        How the sources weigh classes when a network is trained on it, ``none`` or
+        ``balanced``, which the ``paper`` scale follows; None where they differ or do
+        not say: the model's recipe decides.
     """
 
     name: str
@@ -115,13 +146,21 @@ class DatasetSpec:
     access: str
     reference: str
     files: Callable[[Path], list[Source]] = field(repr=False)
-    files_per_subject: int
+    files_per_subject: int | Mapping[str, tuple[str, ...]]
     windows: Callable[[Source], tuple[NDArray[np.float64], NDArray[np.int64]]] = field(
         repr=False
     )
     read: Callable[[Source], Recording] = field(repr=False)
     simulate: Callable[[Path, str], None] = field(repr=False)
+    oddities: Callable[[Source], tuple[str, ...]] = field(
+        default=lambda _: (), repr=False
+    )
     notes: tuple[str, ...] = ()
+    events: Callable[[Source], NDArray[np.float64]] | None = field(
+        default=None, repr=False
+    )
+    aliases: tuple[str, ...] = ()
+    class_weights: Literal["none", "balanced"] | None = None
 
     @property
     def main_score(self) -> str:
@@ -155,9 +194,8 @@ class DatasetSpec:
                 f"{self.title} is not below {root}: there is no folder "
                 f"'{self.folder}'. {self.access}"
             )
-        protocol = set(self.split.subjects)
         sources = sorted(
-            (s for s in self.files(folder) if s.subject in protocol),
+            (s for s in self.files(folder) if self._is_used(s)),
             key=lambda s: (s.subject, s.recording),
         )
         seen: dict[str, Source] = {}
@@ -172,21 +210,45 @@ class DatasetSpec:
             raise DataMissing(
                 f"{folder} holds no recording of {self.title}. {self.access}"
             )
-        for subject in protocol:
-            own = [s.path.name for s in sources if s.subject == subject]
-            if 0 < len(own) < self.files_per_subject:
-                raise SignalError(
-                    f"{folder}: subject {subject} has {', '.join(own)} alone, "
-                    f"{self.files_per_subject} recordings are expected. Fetch the "
-                    f"others, or move its files away and pass --allow-partial."
-                )
+        self._refuse_incomplete(folder, sources)
         return sources
 
+    def _refuse_incomplete(self, folder: Path, sources: list[Source]) -> None:
+        """Refuse a subject with some of its recordings; one with none is absent."""
+        for subject in self.split.subjects:
+            own = [s for s in sources if s.subject == subject]
+            if not own:
+                continue
+            if isinstance(self.files_per_subject, int):
+                if len(own) < self.files_per_subject:
+                    raise SignalError(
+                        f"{folder}: subject {subject} has "
+                        f"{', '.join(s.path.name for s in own)} alone, "
+                        f"{self.files_per_subject} recordings are expected. {_FETCH}"
+                    )
+                continue
+            here = {s.recording for s in own}
+            lacks = [r for r in self.files_per_subject[subject] if r not in here]
+            if lacks:
+                raise SignalError(
+                    f"{folder}: subject {subject} has {len(here)} of "
+                    f"{len(self.files_per_subject[subject])} recordings; it lacks "
+                    f"{listed(lacks)}. {_FETCH}"
+                )
+
     def outside(self, root: Path) -> tuple[str, ...]:
-        """Return recordings below a root that no part of the split names."""
+        """Return recordings below a root that the protocol does not use."""
         folder = source_folder(root, self.folder)
         files = [] if folder is None else self.files(folder)
-        return tuple(s.recording for s in files if s.subject not in self.split.subjects)
+        return tuple(s.recording for s in files if not self._is_used(s))
+
+    def _is_used(self, source: Source) -> bool:
+        """Whether the split names the subject and, where names are listed, the file."""
+        if source.subject not in self.split.subjects:
+            return False
+        if isinstance(self.files_per_subject, int):
+            return True
+        return source.recording in self.files_per_subject[source.subject]
 
     def absent(self, sources: list[Source]) -> tuple[str, ...]:
         """Return the subjects of the protocol that have no recording here."""
@@ -239,7 +301,7 @@ def dataset_names() -> list[str]:
 
 
 def find_dataset(name: str) -> DatasetSpec:
-    """Return a dataset by its key.
+    """Return a dataset by its key, or by another name it answers to.
 
     Raises
     ------
@@ -249,12 +311,12 @@ def find_dataset(name: str) -> DatasetSpec:
     family = name.partition("@")[0]
     if family in registry.family_names(package):
         for spec in _of(registry.load_family(package, family)):
-            if spec.name == name:
+            if name in (spec.name, *spec.aliases):
                 return spec
     loaded, broken = registry.load_all(package)
     for module in loaded.values():
         for spec in _of(module):
-            if spec.name == name:
+            if name in (spec.name, *spec.aliases):
                 return spec
     error = UnknownName.among("dataset", name, dataset_names())
     if broken:

@@ -2,7 +2,8 @@
 
 From: ``.edf`` (and files with EDF content under other suffixes). To: Recording.
 A file whose size is not what its header promises is refused: libraries read
-such files with a warning or none, and every later number would be off.
+such files with a warning or none, and every later number would be off. A file is
+read once, a few megabytes at a time, and only the channels asked for are decoded.
 """
 
 from __future__ import annotations
@@ -15,26 +16,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eegfm_bench.errors import SignalError
+from eegfm_bench.recordings.annotations import read_annotations
 from eegfm_bench.recordings.channels import standard_name
-from eegfm_bench.recordings.recording import Event, Recording
+from eegfm_bench.recordings.recording import Recording, refuse_absent
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
+# Bytes of a file decoded at a time; a few such blocks are in memory.
+_BLOCK_BYTES = 8 << 20
 _UV_PER = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6, "nv": 1e-3}
 _MAGIC = b"0       "
 _ANNOTATIONS = "EDF Annotations"
+# Labels of signals that were never connected: CHB-MIT has up to five in a file, with
+# neither unit nor calibration.
+_BLANK = ("-", "")
 _SUSPECT = "Fetch it again, or leave this recording out."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdfHeader:
-    """What an EDF header says: labels, rates, length. Channels have 10-05 names."""
+    """What an EDF header says: labels, rates, length. Channels have 10-05 names.
+
+    ``units``, ``physical`` and ``digital`` (least and greatest value) belong to the
+    signals in the order of ``labels``; the first record begins at ``header_bytes``.
+    """
 
     labels: tuple[str, ...]
     samples_per_record: tuple[int, ...]
     n_records: int
     record_s: float
+    header_bytes: int
+    units: tuple[str, ...]
+    physical: tuple[tuple[float, float], ...]
+    digital: tuple[tuple[float, float], ...]
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -102,7 +117,7 @@ def read_header(path: Path) -> EdfHeader:
     promised = header_bytes + 2 * sum(samples) * n_records
     if size != promised:
         _refuse_size(path, size, promised, header_bytes, n_records)
-    _refuse_uncalibrated(path, rows, labels)
+    physical, digital = _calibration(path, rows, labels)
     if n_records == 0:
         raise SignalError(f"{path}: header only, no samples (0 records). {_SUSPECT}")
     return EdfHeader(
@@ -110,72 +125,116 @@ def read_header(path: Path) -> EdfHeader:
         samples_per_record=samples,
         n_records=n_records,
         record_s=record_s,
+        header_bytes=header_bytes,
+        units=tuple(
+            rows[at : at + 8].decode("latin-1").strip()
+            for at in range(96 * n_signals, 104 * n_signals, 8)
+        ),
+        physical=physical,
+        digital=digital,
     )
 
 
-def read_edf(path: Path, *, name: str | None = None) -> Recording:
-    """Read all EEG-like signals of one rate, in µV, with their events.
+def read_edf(
+    path: Path,
+    *,
+    channels: tuple[str, ...] | None = None,
+    dtype: DTypeLike = np.float64,
+    name: str | None = None,
+) -> Recording:
+    """Read EEG-like signals of one rate, in µV, with their events.
 
-    Signals at another rate than the fastest, and signals without a voltage
-    unit, are left out; asking for one of them later is an error of ``pick``.
+    Signals at another rate than the fastest, signals without a voltage unit, and
+    blank ones, are left out; asking for one of them is an error.
 
     Parameters
     ----------
     path : path
         A file with EDF content.
+    channels : tuple of str, optional
+        Standard names of those to decode, in this order; by default all.
+    dtype : float64 or float32
+        What the signal is kept in. Values are computed in double precision and then
+        rounded once: windows cut from a float32 recording, with no step before the
+        cut, are bitwise those cut from a float64 one.
     name : str, optional
         The name used in messages; by default the path.
 
     Raises
     ------
     SignalError
-        As ``read_header``; also if no signal is in volts.
+        As ``read_header``; also if no signal is in volts, or a channel is absent.
     """
-    import edfio
-
     header = read_header(path)
-    try:
-        edf = edfio.read_edf(path)
-    except Exception as error:  # the library raises many kinds on odd headers
+    signals = [
+        i
+        for i, label in enumerate(header.labels)
+        if label != _ANNOTATIONS and label not in _BLANK
+    ]
+    fastest = max((header.samples_per_record[i] for i in signals), default=0)
+    found: dict[str, int] = {}
+    for i in signals:
+        is_voltage = header.units[i].lower() in _UV_PER
+        if is_voltage and header.samples_per_record[i] == fastest:
+            found[_once(standard_name(header.labels[i]), list(found))] = i
+    if not found:
+        units = ", ".join(sorted({repr(header.units[i]) for i in signals}))
         raise SignalError(
-            f"{path}: the EDF content cannot be read: {error}. {_SUSPECT}"
-        ) from error
-    fastest = max(s.sampling_frequency for s in edf.signals)
-    rows: list[NDArray[np.float64]] = []
-    channels: list[str] = []
-    for signal in edf.signals:
-        unit = signal.physical_dimension.strip().lower().replace("μ", "µ")
-        if signal.sampling_frequency != fastest or unit not in _UV_PER:
-            continue
-        rows.append(signal.data * _UV_PER[unit])
-        channels.append(_once(standard_name(signal.label), channels))
-    if not rows:
-        units = ", ".join(sorted({repr(s.physical_dimension) for s in edf.signals}))
-        raise SignalError(
-            f"{path}: no signal is in volts; the units are {units}. Expected uV, mV "
-            f"or V. Fetch the recording again."
+            f"{path}: no signal is in volts; the units are {units or 'none'}. Expected "
+            f"uV, mV or V. Fetch the recording again."
         )
-    events = tuple(
-        Event(onset_s=a.onset, duration_s=a.duration or 0.0, code=a.text)
-        for a in edf.annotations
-    )
-    recording = Recording(
-        x=np.stack(rows),
-        rate_hz=float(fastest),
-        channels=tuple(channels),
+    if channels is None:
+        channels = tuple(found)
+    refuse_absent(name or str(path), channels, tuple(found))
+    return Recording(
+        x=_decoded(path, header, [found[c] for c in channels], dtype),
+        rate_hz=fastest / header.record_s,
+        channels=channels,
         name=name or str(path),
-        events=events,
+        events=read_annotations(path) if _ANNOTATIONS in header.labels else (),
     )
-    if abs(recording.duration_s - header.duration_s) > 0.5 / fastest:
-        raise SignalError(
-            f"{path}: the header says {header.duration_s:g} s, the signals last "
-            f"{recording.duration_s:g} s. {_SUSPECT}"
-        )
-    return recording
 
 
-def _refuse_uncalibrated(path: Path, rows: bytes, labels: tuple[str, ...]) -> None:
-    """Refuse a signal whose header maps no digital range to a physical one."""
+def _decoded(
+    path: Path, header: EdfHeader, signals: list[int], dtype: DTypeLike
+) -> NDArray[np.floating]:
+    """Decode signals of one rate (C, T) in µV, a block of records at a time."""
+    n_times = header.samples_per_record[signals[0]]
+    first = np.cumsum((0, *header.samples_per_record))
+    length = int(first[-1])
+    scale = []
+    for i in signals:
+        (low, high), (least, most) = header.physical[i], header.digital[i]
+        gain = (high - low) / (most - least)
+        scale.append((high / gain - most, gain, _UV_PER[header.units[i].lower()]))
+    x = np.empty((len(signals), header.n_records * n_times), dtype)
+    at_once = max(1, _BLOCK_BYTES // (2 * length))
+    with path.open("rb") as file:
+        file.seek(header.header_bytes)
+        for start in range(0, header.n_records, at_once):
+            n = min(at_once, header.n_records - start)
+            block = np.fromfile(file, "<i2", n * length)
+            if block.size != n * length:
+                raise SignalError(
+                    f"{path}: the file ended while it was read: it is being changed "
+                    f"by something else. Prepare again when it is whole."
+                )
+            records = block.reshape(n, length)
+            to = slice(start * n_times, (start + n) * n_times)
+            for row, i in enumerate(signals):
+                digital = records[:, first[i] : first[i + 1]].reshape(-1)
+                offset, gain, uv = scale[row]
+                x[row, to] = (digital + offset) * gain * uv
+    return x
+
+
+_Ranges = tuple[tuple[float, float], ...]
+
+
+def _calibration(
+    path: Path, rows: bytes, labels: tuple[str, ...]
+) -> tuple[_Ranges, _Ranges]:
+    """Return physical and digital ranges; refuse a signal that maps none to another."""
     n = len(labels)
 
     def column(start: int) -> list[float]:
@@ -190,11 +249,16 @@ def _refuse_uncalibrated(path: Path, rows: bytes, labels: tuple[str, ...]) -> No
             f"{_SUSPECT}"
         ) from error
     for i, label in enumerate(labels):
-        if label != _ANNOTATIONS and (low[i] == high[i] or least[i] >= most[i]):
+        if label == _ANNOTATIONS or label in _BLANK:
+            continue
+        is_finite = all(math.isfinite(v[i]) for v in (low, high, least, most))
+        if not is_finite or low[i] == high[i] or least[i] >= most[i]:
             raise SignalError(
                 f"{path}: signal '{label}' is not calibrated: {least[i]:g} to "
                 f"{most[i]:g} stands for {low[i]:g} to {high[i]:g}. {_SUSPECT}"
             )
+    physical = tuple(zip(low, high, strict=True))
+    return physical, tuple(zip(least, most, strict=True))
 
 
 def _once(name: str, taken: list[str]) -> str:
@@ -226,6 +290,11 @@ def _refuse_size(
 
 def _was_text_mode(path: Path, surplus: int) -> bool:
     """Whether no LF stands alone, and the CR LF pairs can account for the surplus."""
-    content = path.read_bytes()
-    pairs = content.count(b"\r\n")
-    return surplus <= pairs == content.count(b"\n")
+    pairs = n_lf = 0
+    before = b""
+    with path.open("rb") as file:
+        while content := file.read(_BLOCK_BYTES):
+            pairs += (before + content).count(b"\r\n")
+            n_lf += content.count(b"\n")
+            before = content[-1:]
+    return surplus <= pairs == n_lf

@@ -1,17 +1,22 @@
 """What protocols do to a recording: pure functions, applied by name, in order.
 
 From: Recording. To: Recording. Each step is written in a dataset's recipe as
-plain data, ``("highpass", 0.3)``, so that what was done is what is hashed.
+plain data, ``("highpass", 0.3)``, so that what was done is what is hashed. Steps of a
+recipe's ``window_steps`` are applied to windows, each by itself, after the cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.recordings.recording import Recording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Step = tuple[str | float, ...]
 
@@ -104,3 +109,87 @@ def apply(recording: Recording, steps: Iterable[Step]) -> Recording:
             )
         recording = STEPS[str(name)](recording, *values)
     return recording
+
+
+def resample_windows(
+    x: NDArray[np.floating], rate_hz: float, new_hz: float
+) -> tuple[NDArray[np.float32], float]:
+    """Resample windows (N, C, T) by FFT, as ``scipy.signal.resample`` does.
+
+    A window is taken as one period: what the published loaders do, at the price of
+    ripples where a window's end does not meet its beginning.
+
+    Raises
+    ------
+    SpecError
+        If a window would not have a whole number of time points.
+    """
+    from scipy.signal import resample as scipy_resample
+
+    n_windows, n_channels, n_old = x.shape
+    n_exact = n_old * new_hz / rate_hz
+    n_new = round(n_exact)
+    if n_new < 1 or abs(n_exact - n_new) > 1e-6:
+        raise SpecError(
+            f"A window of {n_old} time points at {rate_hz:g} Hz is {n_exact:g} at "
+            f"{new_hz:g} Hz; expected a whole number. Choose another rate."
+        )
+    if n_new == n_old:
+        return np.asarray(x, np.float32), float(new_hz)
+    out = np.empty((n_windows, n_channels, n_new), np.float32)
+    for start in range(0, n_windows, WINDOWS_AT_ONCE):
+        part = slice(start, start + WINDOWS_AT_ONCE)
+        out[part] = scipy_resample(x[part].astype(np.float64), n_new, axis=-1)
+    return out, float(new_hz)
+
+
+# In double precision these take some tens of MB, however long the recording.
+WINDOWS_AT_ONCE = 64
+
+WINDOW_STEPS: dict[str, Callable[..., tuple[NDArray[np.float32], float]]] = {
+    "resample": resample_windows
+}
+
+
+def apply_to_windows(
+    x: NDArray[np.floating], rate_hz: float, steps: Iterable[Step]
+) -> tuple[NDArray[np.float32], float]:
+    """Apply a recipe's ``window_steps`` to windows, each by itself, after the cut.
+
+    Parameters
+    ----------
+    x : array (N, C, T)
+        Windows in µV.
+    rate_hz : float
+        Their rate.
+    steps : iterable of steps
+        ``(("resample", 200.0),)``; none leaves the windows as they are.
+
+    Returns
+    -------
+    x : array (N, C, T')
+        Windows in µV, float32; computed in double precision.
+    rate_hz : float
+        Their rate now.
+
+    Raises
+    ------
+    SpecError
+        If a step has no such name.
+
+    Examples
+    --------
+    >>> x, rate_hz = apply_to_windows(np.ones((2, 1, 2560)), 256.0,
+    ...                               (("resample", 200.0),))
+    >>> x.shape, rate_hz
+    ((2, 1, 2000), 200.0)
+    """
+    done = np.asarray(x, np.float32)
+    for name, *values in steps:
+        if name not in WINDOW_STEPS:
+            raise SpecError(
+                f"'{name}' is no processing step of a window. Known: "
+                f"{', '.join(sorted(WINDOW_STEPS))}."
+            )
+        done, rate_hz = WINDOW_STEPS[str(name)](done, rate_hz, *values)
+    return done, rate_hz

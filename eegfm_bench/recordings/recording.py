@@ -64,13 +64,14 @@ class Recording:
                 f"{self.name}: the channels {', '.join(twice)} come twice. Pick one "
                 f"of each in the dataset's file."
             )
-        if not np.isfinite(self.x).all():
-            row = int(np.argmin(np.isfinite(self.x).all(axis=1)))
-            raise SignalError(
-                f"{self.name}: channel {self.channels[row]} has values that are not "
-                f"finite. Fetch the recording again, or leave the subject out."
-            )
-        spread_uv = self.x.std(axis=1)
+        # Channel by channel: in one go these checks would double the memory.
+        for row, channel in zip(self.x, self.channels, strict=True):
+            if not np.isfinite(row).all():
+                raise SignalError(
+                    f"{self.name}: channel {channel} has values that are not "
+                    f"finite. Fetch the recording again, or leave the subject out."
+                )
+        spread_uv = np.array([row.std() for row in self.x])
         live = spread_uv[spread_uv > 0]
         if live.size:
             middle = float(np.median(live))
@@ -117,13 +118,26 @@ class Recording:
             If any is absent: names the file, the absent channels, and those of
             the file that nobody asked for.
         """
-        absent = [c for c in channels if c not in self.channels]
-        if absent:
-            unknown = [c for c in self.channels if c not in channels]
-            raise SignalError(
-                f"{self.name}: the channels {', '.join(absent)} are missing; the file "
-                f"has instead {', '.join(unknown) or 'no others'}. Fetch the file "
-                f"again, or correct its channel labels."
-            )
+        refuse_absent(self.name, channels, self.channels)
+        if channels == self.channels:
+            return self
         rows = [self.channels.index(c) for c in channels]
         return self.with_signal(self.x[rows], channels=channels)
+
+
+def refuse_absent(name: str, asked: tuple[str, ...], channels: tuple[str, ...]) -> None:
+    """Refuse a recording that lacks channels.
+
+    Raises
+    ------
+    SignalError
+        Names the recording, the absent channels, and those that nobody asked for.
+    """
+    absent = [c for c in asked if c not in channels]
+    if absent:
+        unknown = [c for c in channels if c not in asked]
+        raise SignalError(
+            f"{name}: the channels {', '.join(absent)} are missing; the file "
+            f"has instead {', '.join(unknown) or 'no others'}. Fetch the file "
+            f"again, or correct its channel labels."
+        )

@@ -13,7 +13,8 @@ from typing import Literal
 
 BINARY_SHOWN = ("balanced_accuracy", "auc_pr", "auroc")
 MULTICLASS_SHOWN = ("balanced_accuracy", "cohen_kappa", "weighted_f1")
-LOWER_IS_BETTER = frozenset({"log_loss"})
+EVENTS_SHOWN = ("event_sensitivity", "false_alarms_per_24h")
+LOWER_IS_BETTER = frozenset({"log_loss", "false_alarms_per_24h"})
 LABELS = {
     "auroc": "AUROC",
     "auc_pr": "AUC-PR",
@@ -21,6 +22,8 @@ LABELS = {
     "weighted_f1": "weighted F1",
     "auroc_ovr_macro": "AUROC (macro)",
     "auc_pr_ovr_macro": "AUC-PR (macro)",
+    "event_sensitivity": "events met",
+    "false_alarms_per_24h": "false alarms / 24 h",
 }
 MARK = "†"
 PENDING = "—"

@@ -8,12 +8,13 @@ differ are never averaged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from eegfm_bench.errors import DataMissing
 from eegfm_bench.report import _notes
 from eegfm_bench.report._cells import (
     BINARY_SHOWN,
+    EVENTS_SHOWN,
     MULTICLASS_SHOWN,
     PENDING,
     Cell,
@@ -38,6 +39,7 @@ from eegfm_bench.runs.spec import RunSpec
 
 SIMULATED = "simulated recordings"
 DIGITS = 3
+EVENTS_TITLE = "Scores of events: seizures met, and false alarms in 24 hours"
 
 
 def make_table(
@@ -47,6 +49,7 @@ def make_table(
     specs: Iterable[RunSpec] | None = None,
     missing: Mapping[str, str] | None = None,
     n_classes: Mapping[str, int] | None = None,
+    of: Literal["windows", "events"] = "windows",
 ) -> Table:
     """Make the table of measured scores on the test part.
 
@@ -61,6 +64,8 @@ def make_table(
         Datasets of the suite whose recordings are absent.
     n_classes : mapping of dataset to count, optional
         Needed only for datasets none of whose runs has scores.
+    of : str
+        ``windows``, or ``events``: those of datasets with something to detect.
 
     Raises
     ------
@@ -84,10 +89,14 @@ def make_table(
     known = (dataset for _, dataset in groups)
     datasets = _in_order(known, is_sorted=planned is None)
     datasets += [name for name in sorted(missing) if name not in datasets]
+    if of == "events":
+        datasets = [name for name in datasets if name in has_events(kept)]
     columns = tuple(
         Column(group=d, metric=m, remark=_notes.partial_remark(groups, d))
         for d in datasets
-        for m in _metrics(groups, d, n_classes or {})
+        for m in (
+            EVENTS_SHOWN if of == "events" else _metrics(groups, d, n_classes or {})
+        )
     )
     table_rows = [
         Row(labels=key, cells=tuple(_cell(groups, key, c, missing) for c in columns))
@@ -120,6 +129,15 @@ def about(spec: RunSpec, **more: str) -> dict[str, str]:
     named = dict(zip(STUB, row_key(spec), strict=True))
     place = {"dataset": ref.name, "protocol": ref.protocol, "data": ref.data}
     return {"source": "measured", **named, **place, **more}
+
+
+def has_events(records: Iterable[RunRecord]) -> set[str]:
+    """Return the datasets whose records score events beside windows."""
+    return {
+        record.spec.dataset.name
+        for record in records
+        if EVENTS_SHOWN[0] in (record.scores or {}).get("test", {})
+    }
 
 
 def _metrics(

@@ -6,13 +6,14 @@ be asked. The parent imports no torch; workers tell it what it must know.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from eegfm_bench import errors
+from eegfm_bench.datasets._cutters import cores as cores
 from eegfm_bench.datasets._places import data_root
 from eegfm_bench.datasets._prepare import warn_simulated
 from eegfm_bench.datasets._spec import find_dataset
@@ -267,11 +268,6 @@ def sweep(
     return result
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-
-
 def _models(cells: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys(cell.model for cell in cells))
 
@@ -365,6 +361,7 @@ def _prepare(
         for cell in cells
         if cell.dataset not in result.missing
     )
+    is_twin = data_root(options.data) is None
     tasks = [
         {
             "task": "prepare",
@@ -372,15 +369,22 @@ def _prepare(
             "rate_hz": rate_hz,
             "data": options.data,
             "allow_partial": options.allow_partial,
+            # On a GPU one worker trains, yet every core may cut.
+            "jobs": 1 if is_twin else options.jobs or cores(),
         }
         for dataset, rate_hz in wanted
     ]
+    # Twins are small: one process each, all at once. Genuine sets are cut one after
+    # the other, each by all processes, so that never more run than may.
+    turns = [tasks] if is_twin else [[task] for task in tasks]
 
     def on_event(task: Task, event: dict[str, Any]) -> None:
         watcher.preparing(task["dataset"], event["done"], event["of"])
 
     prepared: dict[tuple[str, float | None], Outcome] = {}
-    for task, outcome in launcher.each(tasks, on_event):
+    for task, outcome in chain.from_iterable(
+        launcher.each(turn, on_event) for turn in turns
+    ):
         dataset = task["dataset"]
         try:
             _raise_refusal(outcome)

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import SpecError, UnknownName
 from eegfm_bench.runs.spec import (
     ClosedFormRecipe,
@@ -36,10 +37,12 @@ def cells_of(
 ) -> list[Cell]:
     """Return every model on every dataset, dataset by dataset.
 
+    A dataset that goes by several names is taken once, under its own.
+
     Raises
     ------
     UnknownName
-        If there is no such scale.
+        If there is no such scale or dataset.
     """
     if scale not in ("paper", "small"):
         raise UnknownName.among("scale", scale, ("paper", "small"))
@@ -50,7 +53,7 @@ def cells_of(
             scale="small" if scale == "small" else "paper",
             settings=tuple(settings.items()),
         )
-        for dataset in datasets
+        for dataset in dict.fromkeys(find_dataset(name).name for name in datasets)
         for model in models
     ]
 
@@ -103,6 +106,9 @@ def make_spec(
     kind = _RECIPE_KINDS[recipe_values["kind"]]
     if kind is not NoRecipe:
         recipe_values["select"] = prepared["manifest"]["main_score"]
+    stated = find_dataset(cell.dataset).class_weights
+    if kind is TrainingRecipe and cell.scale == "paper" and stated is not None:
+        recipe_values["class_weights"] = stated
     for key, value in cell.settings:
         # Without anything to choose, nothing of a recipe can be set.
         if key in kind.model_fields and kind is not NoRecipe:

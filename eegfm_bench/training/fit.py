@@ -29,6 +29,7 @@ from eegfm_bench.runs.record import Checkpoint, Cost, RunRecord
 from eegfm_bench.runs.spec import ClosedFormRecipe, RunSpec, TrainingRecipe
 from eegfm_bench.training.classifier import EpochEnd, LitClassifier
 from eegfm_bench.training.closed_form import softmax, solve_head
+from eegfm_bench.training.events import score_events
 from eegfm_bench.training.metrics import score
 from eegfm_bench.training.provenance import (
     peak_memory_bytes,
@@ -105,6 +106,10 @@ def fit(
     scores, reasons = {}, {}
     for part, part_scores in (("val", val_scores_NK), ("test", test_scores_NK)):
         scores[part], reasons[part] = score(labels[store.rows(part)], part_scores)
+        if "events" in store.manifest:
+            values, why = _score_events(store, part, part_scores)
+            scores[part] |= values
+            reasons[part] |= why
     record = RunRecord(
         run_id=spec.run_id,
         cell_id=spec.cell_id,
@@ -131,6 +136,20 @@ def fit(
     )
     index = store.index.iloc[store.rows("test")]
     return record, predictions_frame(index, test_scores_NK)
+
+
+def _score_events(
+    store: WindowStore, part: str, scores_NK: NDArray[np.float64]
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Score events rather than windows, where the dataset has any to detect."""
+    events = store.manifest["events"]
+    return score_events(
+        store.index.iloc[store.rows(part)],
+        scores_NK,
+        {name: about for name, about in events.items() if about["part"] == part},
+        window_s=store.manifest["recipe"]["window_s"],
+        stride_s=store.manifest["recipe"]["stride_s"],
+    )
 
 
 def input_shape(store: WindowStore) -> InputShape:
@@ -320,6 +339,8 @@ def _notes(store: WindowStore) -> tuple[str, ...]:
         n_flat = sum(len(channels) for channels in flat.values())
         where = listed([f"{r}: {', '.join(c)}" for r, c in flat.items()])
         notes.append(f"{n_flat} flat channels in {len(flat)} recordings ({where})")
+    for person, parts in store.manifest["persons_in_several_parts"].items():
+        notes.append(f"{person} is in {' and '.join(parts)}, as the protocol has it")
     for same in store.manifest["identical_recordings"]:
         notes.append(f"{', '.join(same)} are the same bytes under several names")
     return tuple(notes)

@@ -95,6 +95,7 @@ def prepare_windows(task: Event, send: Send) -> Event:
         allow_partial=task["allow_partial"],
         rate_hz=task["rate_hz"],
         progress=lambda done, of: send({"event": "prepare", "done": done, "of": of}),
+        jobs=task["jobs"],
     )
     return {
         "store": str(store.path),

@@ -1,12 +1,13 @@
 """Where windows lie, and cutting them out.
 
 From: a recording's length, then the recording. To: rows of a window store. The
-two halves are apart so that counts can be had from headers alone.
+two halves are apart so that counts can be had from headers alone. What a recipe
+does to each window by itself (``filters.apply_to_windows``) comes after the cut.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from eegfm_bench.recordings.recording import Recording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+PastEnd = Literal["refuse", "stretch"]
 
 
 def grid_onsets(
@@ -35,8 +38,26 @@ def grid_onsets(
     return np.arange(max(n_windows, 0), dtype=np.float64) * np.float64(stride_s)
 
 
+def runs_past_end(
+    duration_s: float, onsets_s: NDArray[np.float64], *, window_s: float
+) -> NDArray[np.bool_]:
+    """Return which windows (N,) end after the recording does.
+
+    Examples
+    --------
+    >>> runs_past_end(20.0, np.array([0.0, 10.0, 12.5]), window_s=10.0)
+    array([False, False,  True])
+    """
+    # A tenth of a millisecond is less than half a time point at any rate here.
+    return np.asarray(onsets_s, np.float64) + window_s > duration_s + 1e-4
+
+
 def cut(
-    recording: Recording, onsets_s: NDArray[np.float64], *, window_s: float
+    recording: Recording,
+    onsets_s: NDArray[np.float64],
+    *,
+    window_s: float,
+    past_end: PastEnd = "refuse",
 ) -> NDArray[np.float32]:
     """Cut windows of equal length at given onsets.
 
@@ -48,16 +69,26 @@ def cut(
         Onset of each window, seconds from the start of the recording.
     window_s : float
         Window length in seconds.
+    past_end : ``"refuse"`` or ``"stretch"``
+        What becomes of a window that ends after the recording: an error, or what
+        there is of it, stretched to the window's length by FFT resampling (two
+        windows of CHB-MIT, as published). ``runs_past_end`` says which these are;
+        they are counted in the manifest.
 
     Returns
     -------
     x : array (N, C, T)
-        Windows in µV, float32.
+        Windows in µV, float32, at the recording's rate.
 
     Raises
     ------
     SignalError
         If a window begins or ends outside the recording, or between time points.
+
+    Notes
+    -----
+    Stretching n points to T and resampling T to M by FFT equals resampling n to M:
+    both keep the same Fourier coefficients.
 
     Examples
     --------
@@ -68,6 +99,7 @@ def cut(
            [4., 5., 6., 7.]], dtype=float32)
     """
     n_times = round(window_s * recording.rate_hz)
+    n_recorded = recording.x.shape[1]
     starts = np.asarray(onsets_s, dtype=np.float64) * recording.rate_hz
     first = np.round(starts).astype(np.int64)
     if starts.size and np.abs(starts - first).max() > 1e-3:
@@ -76,14 +108,25 @@ def cut(
             f"({starts[np.abs(starts - first).argmax()]:g}). Choose onsets that are "
             f"multiples of {1 / recording.rate_hz:g} s."
         )
-    if first.size and (first.min() < 0 or first.max() + n_times > recording.x.shape[1]):
+    room = 1 if past_end == "stretch" else n_times
+    outside = (first < 0) | (first + room > n_recorded)
+    if outside.any():
         raise SignalError(
             f"{recording.name}: a window of {window_s:g} s at "
-            f"{onsets_s[int(first.argmax())]:g} s leaves the recording, which lasts "
+            f"{onsets_s[int(outside.argmax())]:g} s leaves the recording, which lasts "
             f"{recording.duration_s:g} s. The plan and the signal disagree: raise the "
             f"recipe's version, or fetch the recording again."
         )
     x = np.empty((first.size, recording.x.shape[0], n_times), np.float32)
     for row, start in enumerate(first):
-        x[row] = recording.x[:, start : start + n_times]
+        piece = recording.x[:, start : start + n_times]
+        x[row] = piece if piece.shape[1] == n_times else _stretched(piece, n_times)
     return x
+
+
+def _stretched(x: NDArray[np.floating], n_times: int) -> NDArray[np.float64]:
+    """Stretch (C, n) to (C, T) by FFT."""
+    from scipy.signal import resample
+
+    stretched: NDArray[np.float64] = resample(x.astype(np.float64), n_times, axis=-1)
+    return stretched

@@ -6,19 +6,32 @@ From: a dataset's file. To: the window store's folder name and the protocol id.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.recordings.filters import Step
+from eegfm_bench.windows.cut import PastEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Channels, processing steps in order, and where windows lie.
 
+    The order is: read, ``pick`` the channels, apply ``steps`` to the recording, cut
+    the windows at the rate the recording then has, apply ``window_steps`` to each
+    window by itself. ``rate_hz`` is the rate at the end of all that.
+
+    ``past_end`` says what becomes of a window that runs past the recording's end:
+    ``"refuse"``, or ``"stretch"``, a published deviation (see ``windows.cut``).
     ``label_rule`` says in words what a window's label is; it is hashed like the
     rest. Raise ``version`` when code changes bytes that the other fields do not
     show.
+
+    Raises
+    ------
+    SpecError
+        If a window or stride is no whole number of time points, or ``past_end`` is
+        unknown.
 
     Examples
     --------
@@ -26,6 +39,8 @@ class Recipe:
     ...                 steps=(("resample", 200.0),), label_rule="rest or task")
     >>> recipe.n_times, recipe.at(rate_hz=128.0).steps
     (1000, (('resample', 128.0),))
+    >>> "window_steps" in recipe.fields()
+    False
     """
 
     channels: tuple[str, ...]
@@ -35,8 +50,15 @@ class Recipe:
     steps: tuple[Step, ...]
     label_rule: str
     version: int = 1
+    window_steps: tuple[Step, ...] = ()
+    past_end: PastEnd = "refuse"
 
     def __post_init__(self) -> None:
+        if self.past_end not in get_args(PastEnd):
+            raise SpecError(
+                f"A recipe's past_end is '{self.past_end}'; expected one of "
+                f"{', '.join(get_args(PastEnd))}."
+            )
         for what, seconds in (("window", self.window_s), ("stride", self.stride_s)):
             n_times = seconds * self.rate_hz
             if n_times <= 0 or abs(n_times - round(n_times)) > 1e-6:
@@ -51,14 +73,31 @@ class Recipe:
         return round(self.window_s * self.rate_hz)
 
     def at(self, rate_hz: float | None = None) -> Recipe:
-        """Return the same recipe at the rate a model listens at; None is its own."""
+        """Return the same recipe at the rate a model listens at; None is its own.
+
+        Where windows are resampled one by one, they still are.
+        """
         if rate_hz is None or rate_hz == self.rate_hz:
             return self
-        steps = tuple(s for s in self.steps if s[0] != "resample")
-        return replace(
-            self, rate_hz=float(rate_hz), steps=(*steps, ("resample", float(rate_hz)))
-        )
+        rate_hz = float(rate_hz)
+
+        def anew(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+            kept = tuple(s for s in steps if s[0] != "resample")
+            return (*kept, ("resample", rate_hz))
+
+        if any(s[0] == "resample" for s in self.window_steps):
+            return replace(self, rate_hz=rate_hz, window_steps=anew(self.window_steps))
+        return replace(self, rate_hz=rate_hz, steps=anew(self.steps))
 
     def fields(self) -> dict[str, Any]:
-        """Return the recipe as plain data, for hashing and for the manifest."""
-        return asdict(self)
+        """Return the recipe as plain data, for hashing and for the manifest.
+
+        Fields born later are left out where they do nothing, so that protocol ids
+        stay what they were.
+        """
+        idle = {"window_steps": (), "past_end": "refuse"}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in idle or value != idle[name]
+        }

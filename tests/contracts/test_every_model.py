@@ -16,6 +16,7 @@ from eegfm_bench.models._spec import InputShape, ModelSpec, find_model, model_na
 SHAPES = {
     "eegmat": (20, 1000, 2),
     "eyes": (64, 800, 2),
+    "physionet_mi": (64, 800, 4),
     "faced": (32, 2000, 9),
     "seedv": (62, 200, 5),
     "isruc": (6, 6000, 5),
@@ -129,8 +130,9 @@ def test_head_of_features_is_the_forward(known: ModelSpec) -> None:
 
 def test_the_small_recipe_keeps_its_budget(known: ModelSpec) -> None:
     from eegfm_bench.datasets._prepare import prepare
+    from eegfm_bench.datasets._spec import dataset_names
 
-    for dataset in ("eegmat", "eyes"):
+    for dataset in dataset_names():
         n = prepare(dataset).counts()
         epochs = getattr(known.recipes["small"], "epochs", 1)
         assert epochs * (n["train"] + n["val"]) + n["test"] <= 600

@@ -28,7 +28,7 @@ def call(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-VERBS = ("run", "sweep", "prepare", "table", "gate", "list", "doctor")
+VERBS = ("run", "sweep", "prepare", "verify", "table", "gate", "list", "doctor")
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
@@ -80,6 +80,10 @@ def test_the_verbs_are_these() -> None:
         (["table", "1", "--source", "publshed"], "Did you mean 'published'"),
         (["list", "model"], "Did you mean 'models'"),
         (["prepare", "eyes", "--data", "/no/such/place"], "is not a folder"),
+        (["verify", "eyes", "--data", "/no/such/place"], "is not a folder"),
+        (["verify", "eyse"], "Did you mean 'eyes'"),
+        (["verify", "eyes"], "nothing to verify Eyes"),
+        (["verify", ","], "the datasets is empty"),
         (["gate", "smoke", "--against", "/no/such.csv"], "/no/such.csv"),
         (["gate", "smoke", "--against", "x.csv", "--mode", "exakt"], "exact"),
     ],

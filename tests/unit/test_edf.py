@@ -13,6 +13,7 @@ import pytest
 from eegfm_bench.datasets import eyes
 from eegfm_bench.datasets._prepare import prepare
 from eegfm_bench.errors import SignalError
+from eegfm_bench.recordings import edf as edf_module
 from eegfm_bench.recordings.edf import read_edf, read_header
 
 
@@ -212,3 +213,65 @@ def test_signals_equal_those_mne_reads(data_root: Path, name: str) -> None:
     )
     assert ours.rate_hz == raw.info["sfreq"]
     assert [e.code for e in ours.events] == list(raw.annotations.description)
+
+
+def test_channels_are_picked_in_the_order_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "a.edf", labels=("C3", "Cz", "C4"))
+    whole = read_edf(tmp_path / "a.edf")
+    picked = read_edf(tmp_path / "a.edf", channels=("C4", "C3"))
+    assert picked.channels == ("C4", "C3")
+    assert picked.x.tobytes() == whole.x[[2, 0]].tobytes()
+    assert picked.events == whole.events
+    with pytest.raises(SignalError, match=r"channels O1 are missing.*instead C3, C4"):
+        read_edf(tmp_path / "a.edf", channels=("O1", "Cz"))
+
+
+@pytest.mark.parametrize("block_bytes", [1, 700, 10**9])
+def test_a_file_read_in_blocks_is_what_edfio_reads_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    write(tmp_path / "a.edf", unit="mV", labels=("C3", "Cz", "C4"))
+    monkeypatch.setattr(edf_module, "_BLOCK_BYTES", block_bytes)
+    expected = np.stack(
+        [s.data * 1e3 for s in edfio.read_edf(tmp_path / "a.edf").signals]
+    )
+    assert read_edf(tmp_path / "a.edf").x.tobytes() == expected.tobytes()
+
+
+def test_single_precision_is_double_precision_rounded_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.edf")
+    double = read_edf(tmp_path / "a.edf").x
+    single = read_edf(tmp_path / "a.edf", dtype=np.float32).x
+    assert double.dtype == np.float64
+    assert single.tobytes() == double.astype(np.float32).tobytes()
+
+
+def test_a_blank_signal_needs_no_calibration_and_is_no_channel(tmp_path: Path) -> None:
+    write(tmp_path / "a.edf", labels=("C3", "-", "C4"))
+    whole = bytearray((tmp_path / "a.edf").read_bytes())
+    for at in (104, 112, 120, 128):  # ranges of the second of four signals
+        whole[256 + 4 * at + 8 : 256 + 4 * at + 16] = b"0       "
+    (tmp_path / "a.edf").write_bytes(whole)
+    assert read_edf(tmp_path / "a.edf").channels == ("C3", "C4")
+    whole[256 + 16 : 256 + 32] = b"Cz".ljust(16)
+    (tmp_path / "a.edf").write_bytes(whole)
+    with pytest.raises(SignalError, match="'Cz' is not calibrated"):
+        read_edf(tmp_path / "a.edf")
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 8 << 20])
+def test_a_text_mode_transfer_is_told_across_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    write(tmp_path / "a.edf")
+    content = (tmp_path / "a.edf").read_bytes()
+    head, body = content[:1024], bytearray(content[1024:])
+    body[10:14] = b"\n\r\r\n"
+    damaged = head + bytes(body).replace(b"\n", b"\r\n")
+    monkeypatch.setattr(edf_module, "_BLOCK_BYTES", block_bytes)
+    (tmp_path / "a.edf").write_bytes(damaged)
+    with pytest.raises(SignalError, match="text-mode transfer"):
+        read_header(tmp_path / "a.edf")
+    (tmp_path / "a.edf").write_bytes(content + b"\n")
+    with pytest.raises(SignalError, match="too long"):
+        read_header(tmp_path / "a.edf")

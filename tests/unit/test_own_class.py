@@ -202,6 +202,7 @@ def test_a_source_that_changed_in_between_is_refused(here: Path) -> None:
             "rate_hz": None,
             "data": None,
             "allow_partial": False,
+            "jobs": 1,
         },
         print,
     )["store"]

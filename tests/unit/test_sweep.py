@@ -147,6 +147,27 @@ def test_a_setting_is_a_default_only_at_the_scale_that_has_it() -> None:
         assert spec.options == kept
 
 
+def test_the_paper_scale_weighs_classes_as_the_sources_do() -> None:
+    prepared = {
+        "ref": {
+            "name": "chbmit",
+            "protocol": "chbmit-1-0",
+            "data": "simulated",
+            "fingerprint": "twin",
+        },
+        "manifest": {"main_score": "auroc"},
+    }
+    about = worker.handle({"task": "describe", "models": ["eegnet"]}, print)
+    for scale, own, expected in (
+        ("paper", {}, "none"),
+        ("small", {}, "balanced"),
+        ("paper", {"class_weights": "balanced"}, "balanced"),
+    ):
+        (cell,) = cells_of(["eegnet"], ["chbmit"], scale, own)
+        recipe = make_spec(cell, 0, about["models"]["eegnet"], prepared).recipe
+        assert recipe.class_weights == expected  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "says"),
     [
