@@ -26,26 +26,34 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Windows x (B, C, T) in µV, float32, and their labels y (B,), int64."""
+    """Windows x (B, C, T) in µV, float32, and their labels y (B,), int64.
+
+    Where windows are judged in sequences of S: x (B, S, C, T) and y (B, S).
+    """
 
     x: torch.Tensor
     y: torch.Tensor
 
 
 class _Windows(Dataset[Batch]):
-    """One part of a store, fetched a whole batch at a time."""
+    """One part of a store, fetched a whole batch at a time.
+
+    An item is a window, or as many consecutive ones as are judged together.
+    """
 
     def __init__(self, store: WindowStore, rows: NDArray[np.int64]) -> None:
         self._store = store
-        self._rows = rows
-        self._y = torch.from_numpy(store.index["label"].to_numpy(np.int64)[rows])
+        # A part's rows are whole sequences: the plan sees to it.
+        self._rows = rows if store.sequence == 1 else rows.reshape(-1, store.sequence)
+        self._y = torch.from_numpy(store.index["label"].to_numpy(np.int64)[self._rows])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, batch: NDArray[np.int64]) -> Batch:
-        x = self._store.take(self._rows[batch])
-        return Batch(torch.from_numpy(x), self._y[torch.from_numpy(batch)])
+        rows = self._rows[batch]
+        x = torch.from_numpy(self._store.take(rows.ravel()))
+        return Batch(x.unflatten(0, rows.shape), self._y[torch.from_numpy(batch)])
 
 
 class _SeededBatches(Sampler["NDArray[np.int64]"]):
@@ -75,7 +83,8 @@ class EEGDataModule(L.LightningDataModule):
     store : WindowStore
         Prepared windows.
     batch_size : int
-        Windows per batch; the last batch of a part may be smaller.
+        Windows per batch; the last batch of a part may be smaller. Of sequences,
+        as many whole ones as these windows make, and at least one.
     seed : int
         Orders the training batches.
     """
@@ -151,5 +160,6 @@ class EEGDataModule(L.LightningDataModule):
         windows = _Windows(self.store, self.store.rows(part))
         # The sampler hands the dataset whole batches: a read of the file for each,
         # no worker processes, which would only copy what the system already has.
-        batches = _SeededBatches(len(windows), self.batch_size, seed)
+        batch_size = max(self.batch_size // self.store.sequence, 1)
+        batches = _SeededBatches(len(windows), batch_size, seed)
         return DataLoader(windows, sampler=batches, batch_size=None)

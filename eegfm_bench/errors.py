@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class BenchError(Exception):
@@ -94,6 +94,30 @@ def listed(names: Iterable[str], *, most: int = 8) -> str:
     spans = [r[0] if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs]
     left = sum(len(r) for r in runs[most:])
     return ", ".join(spans[:most]) + (f" and {left} more" if left else "")
+
+
+def shared_persons(persons: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Put people who are in several parts together: who, and in which parts.
+
+    Examples
+    --------
+    >>> shared_persons({"a1": ["train", "test"], "a2": ["train", "test"]})
+    [('2 people (a1–a2) are', 'train and test')]
+    >>> shared_persons({"a1": ["train", "val"]})
+    [('a1 is', 'train and val')]
+    """
+    groups: dict[str, list[str]] = {}
+    for person, parts in persons.items():
+        groups.setdefault(" and ".join(parts), []).append(person)
+    return [
+        (
+            f"{who[0]} is"
+            if len(who) == 1
+            else f"{len(who)} people ({listed(who)}) are",
+            parts,
+        )
+        for parts, who in groups.items()
+    ]
 
 
 def _follows(before: str, name: str) -> bool:

@@ -138,7 +138,7 @@ def _dataset(name: str, root: Path) -> Finding:
     except BenchError as error:
         return _finding(name, "note", f"missing: {error}")
     absent = spec.absent(sources)
-    n = len(spec.split.subjects)
+    n = len(spec.everyone)
     text = f"{len(sources)} recordings, {n - len(absent)} of {n} subjects"
     if not absent:
         return _finding(name, "ok", f"{text}: complete")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from eegfm_bench.errors import SpecError, UnknownName, listed
+from eegfm_bench.errors import SpecError, UnknownName, listed, shared_persons
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -265,11 +265,8 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
             f"  WARNING: {n_flat} flat channel{'s' * (n_flat > 1)} in {len(flat)} "
             f"recording{'s' * (len(flat) > 1)} ({where}); kept as recorded"
         )
-    for person, parts in manifest["persons_in_several_parts"].items():
-        lines.append(
-            f"  WARNING: {person} is in {' and '.join(parts)}, as the protocol has it: "
-            f"a leak"
-        )
+    for who, parts in shared_persons(manifest["persons_in_several_parts"]):
+        lines.append(f"  WARNING: {who} in {parts}, as the protocol has it: a leak")
     lines += _oddities(manifest["oddities"])
     for same in manifest["identical_recordings"]:
         lines.append(
@@ -281,6 +278,12 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"  stretched: {sum(stretched.values())} windows that run past the end of "
             f"{', '.join(sorted(stretched))}"
+        )
+    wrapped = manifest["wrapped"]
+    if wrapped:
+        lines.append(
+            f"  wrapped: {sum(wrapped.values())} windows that reach beyond an end of "
+            f"{listed(sorted(wrapped))} and go on at the other"
         )
     dropped = manifest["dropped_tail_s"]
     if dropped:

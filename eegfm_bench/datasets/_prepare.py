@@ -40,7 +40,7 @@ from eegfm_bench.windows.store import (
 TWIN_VERSION = 1
 # Raised when code that reads, filters or cuts changes bytes for every recipe, or what
 # a manifest says: the windows on disk are then cut anew.
-CUT_VERSION = 2
+CUT_VERSION = 3
 TWIN_SIZE = "small"
 
 Progress = Callable[[int, int], None]
@@ -103,7 +103,7 @@ def prepare(
     if absent and not (allow_partial or is_twin):
         raise DataMissing(
             f"{spec.title} is incomplete below {root}: {len(absent)} of "
-            f"{len(spec.split.subjects)} subjects are absent: {listed(absent)}. "
+            f"{len(spec.everyone)} subjects are absent: {listed(absent)}. "
             f"{spec.access} Or pass --allow-partial: the result is then marked partial."
         )
     protocol = spec.protocol(recipe)
@@ -228,7 +228,7 @@ def _write(
     if spec.events is not None:
         manifest["events"] = {
             s.recording: {
-                "part": spec.split.part_of(s.subject),
+                "part": spec.split.part_of(spec.units(s, np.zeros(1))[0]),
                 "intervals_s": np.asarray(spec.events(s)).tolist(),
             }
             for s in sources
@@ -291,6 +291,7 @@ def _told(
         "flat_channels": of_each("flat"),
         "dropped_tail_s": of_each("uncovered_s"),
         "stretched": of_each("stretched"),
+        "wrapped": of_each("wrapped"),
         "identical_recordings": [names for names in same.values() if names[1:]],
     }
 
@@ -306,7 +307,9 @@ def _is_as_published(
         if part in spec.facts.windows_by_class
     }
     expected = dict(spec.facts.windows)
-    if found == expected and by_class == dict(spec.facts.windows_by_class):
+    total = spec.facts.in_all
+    is_total = total is None or total == len(index)
+    if found == expected and by_class == dict(spec.facts.windows_by_class) and is_total:
         return True
     if allow_partial:
         return False
@@ -314,12 +317,21 @@ def _is_as_published(
     if found == expected:
         told = (
             f"{by_class} windows of each class; expected {spec.facts.windows_by_class}"
+            if is_total
+            else f"{len(index)} windows in all; expected {total}"
         )
+    other = spec.facts.other_release(found)
+    why = (
+        f"These are the counts of {other}"
+        if other
+        else "A file is absent, too short, too long or not the published one: fetch "
+        "the set again"
+    )
+    whose = "has all its subjects, but its" if spec.everyone else "is not whole: its"
     raise SignalError(
-        f"{spec.title} has all its subjects, but its headers and annotations give "
-        f"{told} ({spec.facts.source}). A file is too short, too long or not the "
-        f"published one: fetch the set again. Or pass --allow-partial: the result is "
-        f"then marked partial."
+        f"{spec.title} {whose} headers and annotations give {told} "
+        f"({spec.facts.source}). {why}. Or pass --allow-partial: the result is then "
+        f"marked partial."
     )
 
 

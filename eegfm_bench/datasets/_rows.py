@@ -45,8 +45,8 @@ def cut_recording(
     -------
     noted : dict of plain data
         ``sha256`` of the file, ``extra_sha256`` of those beside it, ``duration_s``,
-        ``flat`` channels, ``uncovered_s`` that no window holds, ``stretched``
-        windows.
+        ``flat`` channels, ``uncovered_s`` that no window holds, ``stretched`` and
+        ``wrapped`` windows.
 
     Raises
     ------
@@ -71,18 +71,42 @@ def cut_recording(
         "flat": list(recording.flat_channels),
         "uncovered_s": 0.0,
         "stretched": 0,
+        "wrapped": 0,
     }
     left_s = _uncovered_s(recording.duration_s, onsets_s, recipe.window_s)
     if left_s > 0.5 / recording.rate_hz:
         noted["uncovered_s"] = round(left_s, 3)
     if onsets_s.size:
-        recording = filters.apply(recording, recipe.steps)
+        recording = _processed(recording, recipe)
         past_end = runs_past_end(
             recording.duration_s, onsets_s, window_s=recipe.window_s
         )
-        noted["stretched"] = int(past_end.sum())
+        how = "wrapped" if recipe.past_end == "wrap" else "stretched"
+        noted[how] = int(past_end.sum())
         write_rows(x_path, piece.first, _blocks(recording, recipe, piece))
     return noted
+
+
+def _processed(recording: Recording, recipe: Recipe) -> Recording:
+    """Apply the recipe's steps, to every stretch by itself where it has some."""
+    if recipe.stretch_s is None:
+        return filters.apply(recording, recipe.steps)
+    n_times = round(recipe.stretch_s * recording.rate_hz)
+    n_stretches, rest = divmod(recording.x.shape[1], n_times)
+    if rest or not n_stretches:
+        raise SignalError(
+            f"{recording.name}: {recording.x.shape[1]} time points are no whole number "
+            f"of stretches of {recipe.stretch_s:g} s ({n_times}). Fetch it again."
+        )
+    parts = [
+        filters.apply(
+            recording.with_signal(recording.x[:, k * n_times : (k + 1) * n_times]),
+            recipe.steps,
+        )
+        for k in range(n_stretches)
+    ]
+    x = np.concatenate([part.x for part in parts], axis=1)
+    return recording.with_signal(x, rate_hz=parts[0].rate_hz)
 
 
 def _blocks(

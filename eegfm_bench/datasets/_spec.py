@@ -5,7 +5,7 @@ From: one file per dataset. To: ``prepare``, ``list``, ``doctor``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -40,7 +40,8 @@ class Source:
 
     ``person`` names a human across datasets; ``subject`` is the publisher's name.
     ``extra`` are other files that decide this recording's windows, such as one with
-    its annotations: their bytes are part of what the windows are.
+    its annotations: their bytes are part of what the windows are. ``unit`` is what the
+    split names instead of the subject, where it goes by files: a folder, for one.
     """
 
     path: Path
@@ -49,16 +50,20 @@ class Source:
     recording: str
     person: str
     extra: tuple[Path, ...] = ()
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Which subjects are in which part, written out, with its source.
+    """Who or what is in which part, written out, with its source.
+
+    ``unit`` says what the names are: subjects, or trials of a session, or folders of
+    the publisher's.
 
     Raises
     ------
     SpecError
-        If a subject is in two parts.
+        If a name is in two parts.
     """
 
     train: tuple[str, ...]
@@ -74,13 +79,13 @@ class Split:
             raise SpecError(f"A split has {', '.join(twice)} in two parts.")
 
     @property
-    def subjects(self) -> tuple[str, ...]:
-        """All subjects, in the order train, val, test."""
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order train, val, test."""
         return (*self.train, *self.val, *self.test)
 
-    def part_of(self, subject: str) -> str:
-        """Return the part a subject is in."""
-        return next(part for part in PARTS if subject in getattr(self, part))
+    def part_of(self, name: str) -> str:
+        """Return the part a subject, or whatever the unit is, is in."""
+        return next(part for part in PARTS if name in getattr(self, part))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +94,29 @@ class Facts:
 
     ``windows`` counts by part; ``windows_by_class`` by part and then class, in the
     order of the dataset's classes, where a source states it. A part that no source
-    counts is left out of either.
+    counts is left out of either; ``total`` counts all parts where no source tells them
+    apart. None is not known. ``others`` are the counts of other releases of the set, by
+    what a user is to know of them.
     """
 
-    n_subjects: int
-    n_recordings: int
+    n_subjects: int | None
+    n_recordings: int | None
     windows: Mapping[str, int]
     source: str
     windows_by_class: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    total: int | None = None
+    others: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def in_all(self) -> int | None:
+        """Windows of all parts together, where that is known."""
+        if all(part in self.windows for part in PARTS):
+            return sum(self.windows.values())
+        return self.total
+
+    def other_release(self, windows: Mapping[str, int]) -> str | None:
+        """Return which other release has these counts by part, if one has."""
+        return next((k for k, n in self.others.items() if dict(n) == windows), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +147,12 @@ class DatasetSpec:
     events : function of a Source, optional
         Returns what is to be detected, as rows (n, 2) of start and end in seconds
         from the recording's start: for scores of events rather than windows.
+    subjects : tuple of str, optional
+        Who is in the set, where the split does not go by subjects; empty where that
+        is not known here, and then nobody is ever absent.
+    units_of : function of (Source, onsets in seconds), optional
+        Which name of the split every window belongs to, where it is neither the
+        source's ``unit`` nor its subject.
     aliases : tuple of str
         Other keys that mean this dataset; records carry ``name``.
     class_weights : str or None
@@ -161,6 +187,21 @@ class DatasetSpec:
     )
     aliases: tuple[str, ...] = ()
     class_weights: Literal["none", "balanced"] | None = None
+    subjects: tuple[str, ...] | None = None
+    units_of: Callable[[Source, NDArray[np.float64]], Sequence[str]] | None = field(
+        default=None, repr=False
+    )
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """All subjects of the protocol; none where they are not known here."""
+        return self.split.names if self.subjects is None else self.subjects
+
+    def units(self, source: Source, onsets_s: NDArray[np.float64]) -> Sequence[str]:
+        """Return the names by which the split knows windows at these onsets."""
+        if self.units_of is not None:
+            return self.units_of(source, onsets_s)
+        return [source.unit or source.subject] * len(onsets_s)
 
     @property
     def main_score(self) -> str:
@@ -215,7 +256,7 @@ class DatasetSpec:
 
     def _refuse_incomplete(self, folder: Path, sources: list[Source]) -> None:
         """Refuse a subject with some of its recordings; one with none is absent."""
-        for subject in self.split.subjects:
+        for subject in self.everyone:
             own = [s for s in sources if s.subject == subject]
             if not own:
                 continue
@@ -244,7 +285,7 @@ class DatasetSpec:
 
     def _is_used(self, source: Source) -> bool:
         """Whether the split names the subject and, where names are listed, the file."""
-        if source.subject not in self.split.subjects:
+        if self.everyone and source.subject not in self.everyone:
             return False
         if isinstance(self.files_per_subject, int):
             return True
@@ -253,7 +294,7 @@ class DatasetSpec:
     def absent(self, sources: list[Source]) -> tuple[str, ...]:
         """Return the subjects of the protocol that have no recording here."""
         here = {s.subject for s in sources}
-        return tuple(s for s in self.split.subjects if s not in here)
+        return tuple(s for s in self.everyone if s not in here)
 
     def plan(self, sources: list[Source]) -> pd.DataFrame:
         """Return the windows that would be cut, from headers and annotations.
@@ -286,12 +327,23 @@ class DatasetSpec:
                         "recording": source.recording,
                         "onset_s": onsets_s.astype(np.float64),
                         "label": labels.astype(np.int64),
-                        "part": self.split.part_of(source.subject),
+                        "part": self._parts(source, onsets_s),
                         "person": source.person,
                     }
                 )
             )
         return pd.concat(frames, ignore_index=True)
+
+    def _parts(self, source: Source, onsets_s: NDArray[np.float64]) -> list[str]:
+        """Return every window's part; sequences must be whole."""
+        if len(onsets_s) % self.recipe.sequence:
+            raise SpecError(
+                f"{source.path}: {len(onsets_s)} windows are no whole number of "
+                f"sequences of {self.recipe.sequence}. Have 'windows' drop the rest."
+            )
+        names = self.units(source, onsets_s)
+        part_of = {name: self.split.part_of(name) for name in set(names)}
+        return [part_of[name] for name in names]
 
 
 def dataset_names() -> list[str]:

@@ -113,7 +113,7 @@ def verify(
     if absent and not allow_partial:
         raise DataMissing(
             f"{spec.title} is incomplete below {root}: {len(absent)} of "
-            f"{len(spec.split.subjects)} subjects are absent: {listed(absent)}. "
+            f"{len(spec.everyone)} subjects are absent: {listed(absent)}. "
             f"{spec.access} Or pass --allow-partial: only parts with all their "
             f"subjects are then compared."
         )
@@ -149,9 +149,7 @@ def _windows(
             expected = None if by_class is None else by_class[k]
             found = int((labels == k).sum())
             lines.append(_line(spec, absent, "windows", found, expected, part, label))
-    stated = [facts.windows.get(part) for part in PARTS]
-    total = None if None in stated else sum(n for n in stated if n is not None)
-    lines.append(_line(spec, absent, "windows", len(index), total))
+    lines.append(_line(spec, absent, "windows", len(index), facts.in_all))
     return lines
 
 
@@ -165,7 +163,7 @@ def _line(
     label: str | None = None,
 ) -> Line:
     """Judge one count."""
-    everyone = spec.split.subjects
+    everyone = spec.everyone
     if part is not None and spec.split.unit in ("subject", "case"):
         everyone = getattr(spec.split, part)
     missing = [subject for subject in absent if subject in everyone]

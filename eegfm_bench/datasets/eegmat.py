@@ -120,7 +120,7 @@ def simulate(folder: Path, size: str) -> None:
     if size == "small":
         lengths_s = {s: both_s for subjects, both_s in SMALL for s in subjects}
     else:
-        lengths_s = {s: (REST_S.get(s, 182.0), 62.0) for s in SPLIT.subjects}
+        lengths_s = {s: (REST_S.get(s, 182.0), 62.0) for s in SPLIT.names}
     for subject, both_s in lengths_s.items():
         rng = _simulate.randomness(TWIN, subject)
         person = _simulate.draw_person(CHANNELS, rng)

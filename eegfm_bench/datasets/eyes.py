@@ -96,7 +96,7 @@ def simulate(folder: Path, size: str) -> None:
     if size == "small":
         lengths_s = {s: length_s for subjects, length_s in SMALL for s in subjects}
     else:
-        lengths_s = dict.fromkeys(SPLIT.subjects, FIRST_S + 1.0)
+        lengths_s = dict.fromkeys(SPLIT.names, FIRST_S + 1.0)
     for subject, length_s in lengths_s.items():
         rng = _simulate.randomness(TWIN, subject)
         person = _simulate.draw_person(CHANNELS, rng)

@@ -250,7 +250,7 @@ def schedule(recording: str, n_cues: int | None = None) -> Schedule:
 
 def simulate(folder: Path, size: str) -> None:
     """Write the twin: a rhythm falls over the part of the brain that imagines."""
-    everyone: dict[str, int | None] = dict.fromkeys(SPLIT.subjects)
+    everyone: dict[str, int | None] = dict.fromkeys(SPLIT.names)
     if size == "small":
         everyone = {s: n_cues for subjects, n_cues in SMALL for s in subjects}
     for subject, n_cues in everyone.items():

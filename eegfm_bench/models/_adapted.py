@@ -88,6 +88,13 @@ class Adapted(nn.Module):
             return self.tail
         return nn.Sequential(nn.Unflatten(1, self._entry), self.tail, nn.Flatten())
 
+    def replace_head(self, head: nn.Module) -> None:
+        """Put another map in the place of the head, if one was found."""
+        if self.has_own_features:
+            self.net.head = head
+        elif self._tail is not None:
+            self.net.set_submodule(self._tail, head)
+
     def features(self, x_BCT: Tensor) -> Tensor:
         """Return features (B, D) of windows (B, C, T) in µV."""
         if self.has_own_features:

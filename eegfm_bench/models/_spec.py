@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import eegfm_bench.models as package
@@ -26,17 +26,21 @@ class InputShape:
     """All a model may know about its data.
 
     ``channels`` are names in the order of the signal's rows; a bipolar channel
-    reads "FP1-F7". Their order is what counts.
+    reads "FP1-F7". Their order is what counts. ``sequence`` is how many consecutive
+    windows are judged together: x is then (B, S, C, T) and logits are (B, S, K).
     """
 
     channels: tuple[str, ...]
     n_times: int
     rate_hz: float
     n_classes: int
+    sequence: int = 1
 
     def __post_init__(self) -> None:
         if not self.rate_hz > 0:
             raise SpecError(f"A rate of {self.rate_hz} Hz is none; give one above 0.")
+        if self.sequence < 1:
+            raise SpecError(f"A sequence of {self.sequence} windows is none.")
         if not self.channels or self.n_times < 1 or self.n_classes < 2:
             raise SpecError(
                 f"No model can be built for {len(self.channels)} channels, "
@@ -55,6 +59,8 @@ class Model(Protocol):
 
     ``features(x_BCT)`` gives (B, D) and ``forward(x_BCT)`` logits (B, K), both
     from µV; ``head`` maps the one to the other.
+
+    Optional: ``replace_head(head)``, where assigning ``head`` would not do it.
 
     Optional: ``loss(x_BCT, y_B, criterion)`` gives the scalar that training
     minimises, for a model that learns from more than its logits. ``criterion`` maps
@@ -183,7 +189,15 @@ class ModelSpec:
         reason = self.skip(shape)
         if reason is not None:
             raise SpecError(f"{self.name} cannot serve this shape: {reason}.")
-        return self.builder(shape, scale=scale, **chosen)
+        if shape.sequence == 1:
+            return self.builder(shape, scale=scale, **chosen)
+        # Imported when asked for: this file stays free of torch.
+        from eegfm_bench.models._sequence import in_sequence
+
+        alone = self.builder(replace(shape, sequence=1), scale=scale, **chosen)
+        return in_sequence(
+            alone, shape, scale=scale, is_trained=self.trained_by == "gradient"
+        )
 
 
 def model(
@@ -296,6 +310,7 @@ def build(
     n_times: int,
     rate_hz: float,
     n_classes: int,
+    sequence: int = 1,
     scale: str = "paper",
     **options: Any,
 ) -> Any:
@@ -309,6 +324,8 @@ def build(
         Channel names in the order of the signal's rows.
     n_times, rate_hz, n_classes
         Time points per window, their rate in Hz, and the number of classes.
+    sequence : int
+        Windows judged together: above 1, x is (B, S, C, T) and logits (B, S, K).
     scale : str
         ``paper`` or ``small``.
     **options
@@ -328,6 +345,10 @@ def build(
     if isinstance(channels, str):
         raise SpecError(f"channels is {channels!r}; expected a list, [{channels!r}].")
     shape = InputShape(
-        channels=tuple(channels), n_times=n_times, rate_hz=rate_hz, n_classes=n_classes
+        channels=tuple(channels),
+        n_times=n_times,
+        rate_hz=rate_hz,
+        n_classes=n_classes,
+        sequence=sequence,
     )
     return find_model(name).build(shape, scale=scale, options=options)

@@ -136,6 +136,10 @@ class EEGConformer(nn.Module):
         """The last linear map, features (B, D) to logits (B, K)."""
         return self.net.final_layer
 
+    def replace_head(self, head: nn.Module) -> None:
+        """Put another map in the place of the last one."""
+        self.net.final_layer = head
+
     def features(self, x_BCT: Tensor) -> Tensor:
         """Return what the last layer sees (B, D), of windows (B, C, T) in µV."""
         stages = self.net.patch_embedding.shallownet

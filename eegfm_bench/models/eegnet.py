@@ -122,6 +122,10 @@ class EEGNet(nn.Module):
         """The last linear map, features (B, D) to logits (B, K)."""
         return self.net.final_layer.linearconstraint
 
+    def replace_head(self, head: nn.Module) -> None:
+        """Put another map in the place of the last one."""
+        self.net.final_layer.linearconstraint = head
+
     def features(self, x_BCT: Tensor) -> Tensor:
         """Return flattened features (B, D) of windows (B, C, T) in µV."""
         needs_x_grad = x_BCT.requires_grad and torch.is_grad_enabled()

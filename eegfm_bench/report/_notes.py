@@ -169,7 +169,7 @@ def _n_subjects(dataset: str) -> int | None:
     from eegfm_bench.datasets._spec import find_dataset
 
     try:
-        return len(find_dataset(dataset).split.subjects)
+        return len(find_dataset(dataset).everyone)
     except UnknownName:
         return None
 

@@ -32,7 +32,8 @@ class LitClassifier(L.LightningModule):
     Parameters
     ----------
     model : nn.Module
-        Logits (B, K) from windows (B, C, T) in µV.
+        Logits (B, K) from windows (B, C, T) in µV, or logits (B, S, K) from
+        sequences (B, S, C, T).
     recipe : TrainingRecipe
         Everything about training that changes numbers.
     class_counts : array (K,)
@@ -87,10 +88,13 @@ class LitClassifier(L.LightningModule):
         return loss
 
     def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross-entropy of logits (N, K), weighted as the recipe says."""
+        """Return the cross-entropy of logits (N, K), weighted as the recipe says.
+
+        Of sequences, logits (B, S, K) and labels (B, S): every window counts.
+        """
         return F.cross_entropy(
-            logits.float(),
-            labels,
+            logits.float().flatten(0, -2),
+            labels.flatten(),
             weight=self.class_weights,
             label_smoothing=self.recipe.label_smoothing,
         )
@@ -98,7 +102,7 @@ class LitClassifier(L.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         """Keep one batch's probabilities for the score of the whole part."""
         scores_BK = self(batch.x).double().softmax(dim=-1)
-        self._val_seen.append((scores_BK.cpu(), batch.y.cpu()))
+        self._val_seen.append((scores_BK.flatten(0, -2).cpu(), batch.y.flatten().cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Score the whole validation part; keep the state if it is the best."""

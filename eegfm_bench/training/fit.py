@@ -22,7 +22,7 @@ import torch
 
 from eegfm_bench.batches import EEGDataModule
 from eegfm_bench.datasets._prepare import dataset_ref
-from eegfm_bench.errors import SpecError, listed
+from eegfm_bench.errors import SpecError, listed, shared_persons
 from eegfm_bench.models._spec import InputShape, ModelSpec, find_model
 from eegfm_bench.runs.predictions import predictions_frame
 from eegfm_bench.runs.record import Checkpoint, Cost, RunRecord
@@ -160,6 +160,7 @@ def input_shape(store: WindowStore) -> InputShape:
         n_times=store.manifest["shape"][2],
         rate_hz=recipe["rate_hz"],
         n_classes=len(store.manifest["classes"]),
+        sequence=store.sequence,
     )
 
 
@@ -181,14 +182,15 @@ def predict(
 ) -> NDArray[np.float64]:
     """Return class probabilities (N, K) of a part, in the index's order.
 
-    With ``of``, return that function's raw values (N, D) instead.
+    The windows of a sequence have a row each. With ``of``, return that function's
+    raw values (N, D) instead.
     """
     model.eval()
     rows = [
         (of or model)(batch.x.to(device)).double().cpu()
         for batch in data.in_order(part)
     ]
-    values = torch.cat(rows).numpy()
+    values = torch.cat([row.flatten(0, -2) for row in rows]).numpy()
     return values if of is not None else softmax(values)
 
 
@@ -339,8 +341,8 @@ def _notes(store: WindowStore) -> tuple[str, ...]:
         n_flat = sum(len(channels) for channels in flat.values())
         where = listed([f"{r}: {', '.join(c)}" for r, c in flat.items()])
         notes.append(f"{n_flat} flat channels in {len(flat)} recordings ({where})")
-    for person, parts in store.manifest["persons_in_several_parts"].items():
-        notes.append(f"{person} is in {' and '.join(parts)}, as the protocol has it")
+    for who, parts in shared_persons(store.manifest["persons_in_several_parts"]):
+        notes.append(f"{who} in {parts}, as the protocol has it")
     for same in store.manifest["identical_recordings"]:
         notes.append(f"{', '.join(same)} are the same bytes under several names")
     return tuple(notes)

@@ -17,7 +17,7 @@ from eegfm_bench.recordings.recording import Recording
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PastEnd = Literal["refuse", "stretch"]
+PastEnd = Literal["refuse", "stretch", "wrap"]
 
 
 def grid_onsets(
@@ -41,15 +41,16 @@ def grid_onsets(
 def runs_past_end(
     duration_s: float, onsets_s: NDArray[np.float64], *, window_s: float
 ) -> NDArray[np.bool_]:
-    """Return which windows (N,) end after the recording does.
+    """Return which windows (N,) begin before the recording or end after it.
 
     Examples
     --------
-    >>> runs_past_end(20.0, np.array([0.0, 10.0, 12.5]), window_s=10.0)
-    array([False, False,  True])
+    >>> runs_past_end(20.0, np.array([-1.0, 10.0, 12.5]), window_s=10.0)
+    array([ True, False,  True])
     """
     # A tenth of a millisecond is less than half a time point at any rate here.
-    return np.asarray(onsets_s, np.float64) + window_s > duration_s + 1e-4
+    starts = np.asarray(onsets_s, np.float64)
+    return (starts < -1e-4) | (starts + window_s > duration_s + 1e-4)
 
 
 def cut(
@@ -69,11 +70,12 @@ def cut(
         Onset of each window, seconds from the start of the recording.
     window_s : float
         Window length in seconds.
-    past_end : ``"refuse"`` or ``"stretch"``
-        What becomes of a window that ends after the recording: an error, or what
+    past_end : ``"refuse"``, ``"stretch"`` or ``"wrap"``
+        What becomes of a window that ends after the recording: an error; what
         there is of it, stretched to the window's length by FFT resampling (two
-        windows of CHB-MIT, as published). ``runs_past_end`` says which these are;
-        they are counted in the manifest.
+        windows of CHB-MIT, as published); or the recording taken for a circle, for
+        a window that begins before it too (TUEV, as published). ``runs_past_end``
+        says which these are; they are counted in the manifest.
 
     Returns
     -------
@@ -108,8 +110,12 @@ def cut(
             f"({starts[np.abs(starts - first).argmax()]:g}). Choose onsets that are "
             f"multiples of {1 / recording.rate_hz:g} s."
         )
-    room = 1 if past_end == "stretch" else n_times
-    outside = (first < 0) | (first + room > n_recorded)
+    if past_end == "wrap":
+        # At most once around at either end.
+        outside = (first < -n_recorded) | (first + n_times > 2 * n_recorded)
+    else:
+        room = 1 if past_end == "stretch" else n_times
+        outside = (first < 0) | (first + room > n_recorded)
     if outside.any():
         raise SignalError(
             f"{recording.name}: a window of {window_s:g} s at "
@@ -119,6 +125,10 @@ def cut(
         )
     x = np.empty((first.size, recording.x.shape[0], n_times), np.float32)
     for row, start in enumerate(first):
+        if past_end == "wrap" and not 0 <= start <= n_recorded - n_times:
+            at = np.arange(start, start + n_times) % n_recorded
+            x[row] = recording.x[:, at]
+            continue
         piece = recording.x[:, start : start + n_times]
         x[row] = piece if piece.shape[1] == n_times else _stretched(piece, n_times)
     return x

@@ -23,6 +23,10 @@ class Recipe:
 
     ``past_end`` says what becomes of a window that runs past the recording's end:
     ``"refuse"``, or ``"stretch"``, a published deviation (see ``windows.cut``).
+    ``"wrap"`` takes the signal for a circle, as TUEV's published windows do at both
+    ends. ``stretch_s`` is the length of the pieces a recording is put together from,
+    such as clips: ``steps`` are then applied to each by itself. ``sequence`` is how
+    many consecutive windows are judged together; the store holds them one by one.
     ``label_rule`` says in words what a window's label is; it is hashed like the
     rest. Raise ``version`` when code changes bytes that the other fields do not
     show.
@@ -30,8 +34,8 @@ class Recipe:
     Raises
     ------
     SpecError
-        If a window or stride is no whole number of time points, or ``past_end`` is
-        unknown.
+        If a window or stride is no whole number of time points, ``past_end`` is
+        unknown, or a sequence has no window.
 
     Examples
     --------
@@ -52,12 +56,18 @@ class Recipe:
     version: int = 1
     window_steps: tuple[Step, ...] = ()
     past_end: PastEnd = "refuse"
+    stretch_s: float | None = None
+    sequence: int = 1
 
     def __post_init__(self) -> None:
         if self.past_end not in get_args(PastEnd):
             raise SpecError(
                 f"A recipe's past_end is '{self.past_end}'; expected one of "
                 f"{', '.join(get_args(PastEnd))}."
+            )
+        if self.sequence < 1:
+            raise SpecError(
+                f"A recipe's sequence is {self.sequence} windows; expected 1 or more."
             )
         for what, seconds in (("window", self.window_s), ("stride", self.stride_s)):
             n_times = seconds * self.rate_hz
@@ -95,7 +105,12 @@ class Recipe:
         Fields born later are left out where they do nothing, so that protocol ids
         stay what they were.
         """
-        idle = {"window_steps": (), "past_end": "refuse"}
+        idle = {
+            "window_steps": (),
+            "past_end": "refuse",
+            "stretch_s": None,
+            "sequence": 1,
+        }
         return {
             name: value
             for name, value in asdict(self).items()

@@ -84,6 +84,11 @@ class WindowStore:
                 f"{x_bytes:,} bytes found. Delete that folder and prepare again."
             )
 
+    @property
+    def sequence(self) -> int:
+        """How many consecutive windows are judged together; most often 1."""
+        return int(self.manifest["recipe"].get("sequence", 1))
+
     @cached_property
     def x(self) -> NDArray[np.float32]:
         """Windows (N, C, T) in µV, a read-only memory map."""

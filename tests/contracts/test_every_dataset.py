@@ -48,8 +48,8 @@ def test_parts_share_nobody(spec: DatasetSpec) -> None:
     if spec.split.unit == "subject":
         for who in ("subject", "person"):
             assert (index.groupby(who)["part"].nunique() == 1).all()
-    assert len(set(spec.split.subjects)) == len(spec.split.subjects)
-    assert len(spec.split.subjects) == spec.facts.n_subjects
+    assert len(set(spec.everyone)) == len(spec.everyone)
+    assert not spec.everyone or len(spec.everyone) == spec.facts.n_subjects
 
 
 def test_the_twin_is_the_same_every_time(spec: DatasetSpec, tmp_path: Path) -> None:

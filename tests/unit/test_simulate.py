@@ -57,7 +57,7 @@ def test_eegmat_files_have_the_publishers_names_and_headers(
 ) -> None:
     paths = sorted(twins["eegmat"].iterdir())
     assert paths[0].name == "Subject00_1.edf"
-    assert len(paths) == 2 * len(EEGMAT.split.subjects)
+    assert len(paths) == 2 * len(EEGMAT.split.names)
     header = read_header(paths[0])
     assert ",".join(header.labels) == EEGMAT_LABELS
     assert header.record_s == 1.0

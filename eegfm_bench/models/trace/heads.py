@@ -11,6 +11,19 @@ from torch.nn import functional as F
 from eegfm_bench.models.trace.config import TraceConfig
 
 
+def read_hidden(hidden_BCPD: Tensor, kind: str) -> Tensor:
+    """Return what a kind of head reads of a window, in one row (B, F).
+
+    ``window``: all hidden states; ``pooled``: each channel's mean over the patches;
+    ``causal``: the last step's mean over channels.
+    """
+    if kind == "window":
+        return hidden_BCPD.flatten(1)
+    if kind == "pooled":
+        return hidden_BCPD.mean(2).flatten(1)
+    return hidden_BCPD[:, :, -1].mean(1)
+
+
 class WindowHead(nn.Module):
     """The published head: a three-layer MLP on all hidden states of a window.
 
@@ -34,10 +47,6 @@ class WindowHead(nn.Module):
             nn.Linear(units, n_classes),
         )
 
-    def features(self, hidden_BCPD: Tensor) -> Tensor:
-        """Return all hidden states of a window in one row (B, C P D)."""
-        return hidden_BCPD.flatten(1)
-
     def forward(self, features_BD: Tensor) -> Tensor:
         """Return logits (B, K)."""
         return self.layers(features_BD)
@@ -59,10 +68,6 @@ class PooledHead(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(config.head_units, n_classes),
         )
-
-    def features(self, hidden_BCPD: Tensor) -> Tensor:
-        """Return the channels' mean hidden states in one row (B, C D)."""
-        return hidden_BCPD.mean(2).flatten(1)
 
     def forward(self, features_BD: Tensor) -> Tensor:
         """Return logits (B, K)."""
@@ -89,10 +94,6 @@ class CausalHead(nn.Module):
     def __init__(self, config: TraceConfig, *, n_classes: int) -> None:
         super().__init__()
         self.layer = nn.Linear(config.dim, n_classes)
-
-    def features(self, hidden_BCPD: Tensor) -> Tensor:
-        """Return the last step's mean over channels (B, D)."""
-        return hidden_BCPD[:, :, -1].mean(1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, K) of features (B, D), or (B, P, K) of (B, P, D)."""

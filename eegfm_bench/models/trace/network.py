@@ -15,7 +15,12 @@ from eegfm_bench.models._spec import InputShape
 from eegfm_bench.models.trace.config import TraceConfig
 from eegfm_bench.models.trace.cost import matched_dense_width
 from eegfm_bench.models.trace.encoder import Encoded, TraceEncoder
-from eegfm_bench.models.trace.heads import CausalHead, PooledHead, WindowHead
+from eegfm_bench.models.trace.heads import (
+    CausalHead,
+    PooledHead,
+    WindowHead,
+    read_hidden,
+)
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,7 +41,7 @@ class Trace(nn.Module):
         Features to logits, of the kind that ``config.head`` names.
     """
 
-    head: WindowHead | PooledHead | CausalHead
+    head: nn.Module
 
     def __init__(self, shape: InputShape, config: TraceConfig) -> None:
         super().__init__()
@@ -77,7 +82,7 @@ class Trace(nn.Module):
 
     def features(self, x_BCT: Tensor) -> Tensor:
         """Return what the head reads (B, F) of windows (B, C, T) in µV."""
-        return self.head.features(self._as_built(self.encode(x_BCT)))
+        return self._read(self.encode(x_BCT))
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """Return logits (B, K) of windows (B, C, T) in µV."""
@@ -115,19 +120,18 @@ class Trace(nn.Module):
             n_steps = logits_BPK.shape[1]
             loss = criterion(logits_BPK.flatten(0, 1), y_B.repeat_interleave(n_steps))
         else:
-            features_BF = self.head.features(self._as_built(encoded.hidden))
-            loss = criterion(self.head(features_BF), y_B)
+            loss = criterion(self.head(self._read(encoded.hidden)), y_B)
         if self.config.balance_weight:
             balance = self.encoder.balance_loss(encoded)
             loss = loss + self.config.balance_weight * balance
         return loss
 
-    def _as_built(self, hidden_BCPD: Tensor) -> Tensor:
-        """Refuse windows of another size than the head was built for."""
+    def _read(self, hidden_BCPD: Tensor) -> Tensor:
+        """Return features, refusing windows the head was not built for."""
         found, built = hidden_BCPD.shape[1:3], (self.n_channels, self.n_patches)
-        if not isinstance(self.head, CausalHead) and found != built:
+        if self.config.head != "causal" and found != built:
             raise SignalError(
                 f"A window has {found[0]} channels and {found[1]} patches; this head "
                 f"was built for {built[0]} and {built[1]}. Build the model anew."
             )
-        return hidden_BCPD
+        return read_hidden(hidden_BCPD, self.config.head)
