@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from eegfm_bench.errors import RunFailed
+
 Task = dict[str, Any]
 Outcome = dict[str, Any]
 OnEvent = Callable[[Task, dict[str, Any]], None]
@@ -97,6 +99,7 @@ class WorkerPool:
         self._idle: list[_Worker] = []
         self._all: list[_Worker] = []
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def each(
         self, tasks: Iterable[Task], on_event: OnEvent | None = None
@@ -154,6 +157,7 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers, at once: what they had not written is not there."""
         with self._lock:
+            self._is_closed = True
             for worker in self._all:
                 worker.kill()
             self._all.clear()
@@ -161,6 +165,9 @@ class WorkerPool:
 
     def _borrow(self) -> _Worker:
         with self._lock:
+            if self._is_closed:
+                # A thread whose worker was ended would start another for nobody.
+                raise RunFailed("The workers were closed; start the command again.")
             if self._idle:
                 return self._idle.pop()
             log = self._logs / f"worker-{len(self._all)}.log"

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -322,6 +323,18 @@ def test_a_worker_that_dies_costs_its_task_alone(tmp_path: Path) -> None:
         pool.close()
     assert "signal SIGKILL" in outcomes[0]["died"]
     assert outcomes[1]["models"] == {}
+
+
+def test_a_closed_pool_starts_no_more_workers(tmp_path: Path) -> None:
+    pool = WorkerPool(jobs=1, n_threads=1, logs=tmp_path)
+    before = set(threading.enumerate())
+    outcomes = pool.each([{"task": "describe", "models": []}] * 1000)
+    next(iter(outcomes))
+    pool.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+    assert pool._all == []
 
 
 def test_a_worker_trusts_neither_its_folder_nor_its_libraries_prints(
