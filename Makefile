@@ -14,7 +14,7 @@ SEEDS ?=
 JOBS ?=
 OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
 
-.PHONY: help setup table1 tables test check fix gate golden test-faults speed
+.PHONY: help setup table1 table10 table11 tables test check fix gate golden docs test-faults speed
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/ —/'
@@ -31,7 +31,13 @@ setup: $(READY)  ## the environment alone, in .venv
 table1: $(READY)  ## the first table; simulated unless DATA= is given (SEEDS=, JOBS=)
 	$(RUN) sweep table1 $(OPTIONS)
 
-tables: table1  ## every table there is
+table10: $(READY)  ## SHU-MI alone
+	$(RUN) sweep table10 $(OPTIONS)
+
+table11: $(READY)  ## TUEV alone
+	$(RUN) sweep table11 $(OPTIONS)
+
+tables: table1 table10 table11  ## every table there is
 
 test: $(READY)  ## the tests, under five minutes
 	$(BIN)/python -m pytest -n 2
@@ -49,6 +55,9 @@ gate: $(READY)  ## metric deltas of the smoke suite against its reference rows
 
 golden: $(READY)  ## remake golden files (their own commit, with a changelog line)
 	$(BIN)/python tests/golden/remake.py
+
+docs: $(READY)  ## remake the generated pages of docs/
+	$(BIN)/python docs/generate.py
 
 test-faults: $(READY)  ## kills, full disks and other violence
 	$(BIN)/python -m pytest -m faults

@@ -180,7 +180,7 @@ def test_a_failed_cell_is_one(tmp_path: Path) -> None:
 
 def test_a_dry_run_lists_and_leaves_nothing(tmp_path: Path) -> None:
     argv = ["sweep", "table1", "--dry-run", "--runs", str(tmp_path / "r"), "--json"]
-    done = call(*argv, "--only", "model=eegnet,dataset=eyes")
+    done = call(*argv, "--only", "model=eegnet,dataset=isruc")
     cells = json.loads(done.stdout)
     assert [c["seed"] for c in cells] == [0, 1, 2, 3, 4]
     assert {c["model"] for c in cells} == {"eegnet"}
