@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 8 << 20
 _UV_PER = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6, "nv": 1e-3}
 _MAGIC = b"0       "
-_ANNOTATIONS = "EDF Annotations"
+ANNOTATIONS = "EDF Annotations"
 # Labels of signals that were never connected: CHB-MIT has up to five in a file, with
 # neither unit nor calibration.
 _BLANK = ("-", "")
@@ -54,7 +54,7 @@ class EdfHeader:
     @property
     def channels(self) -> tuple[str, ...]:
         """Standard names of the signals, annotations left out."""
-        return tuple(standard_name(s) for s in self.labels if s != _ANNOTATIONS)
+        return tuple(standard_name(s) for s in self.labels if s != ANNOTATIONS)
 
     @property
     def duration_s(self) -> float:
@@ -100,7 +100,7 @@ def read_header(path: Path) -> EdfHeader:
                 f"{path}: a number in the EDF header cannot be read ({error}). "
                 f"{_SUSPECT}"
             ) from error
-    if set(labels) == {_ANNOTATIONS}:
+    if set(labels) == {ANNOTATIONS}:
         raise SignalError(f"{path}: annotations only, no signals. {_SUSPECT}")
     if fixed[192:236].startswith(b"EDF+D"):
         raise SignalError(
@@ -139,6 +139,7 @@ def read_edf(
     path: Path,
     *,
     channels: tuple[str, ...] | None = None,
+    places: tuple[int, ...] | None = None,
     dtype: DTypeLike = np.float64,
     name: str | None = None,
 ) -> Recording:
@@ -153,6 +154,9 @@ def read_edf(
         A file with EDF content.
     channels : tuple of str, optional
         Standard names of those to decode, in this order; by default all.
+    places : tuple of int, optional
+        Which of the header's ``labels`` to decode, in this order, whatever they are
+        called and however fast the others are. They have one rate and are in volts.
     dtype : float64 or float32
         What the signal is kept in. Values are computed in double precision and then
         rounded once: windows cut from a float32 recording, with no step before the
@@ -163,13 +167,67 @@ def read_edf(
     Raises
     ------
     SignalError
-        As ``read_header``; also if no signal is in volts, or a channel is absent.
+        As ``read_header``; also if no signal is in volts, a channel is absent, or the
+        signals at the places asked for are too few, of several rates, or not in volts.
     """
     header = read_header(path)
+    if places is None:
+        found = _fastest(path, header)
+    else:
+        found = signals_at(path, header, places)
+    if channels is None:
+        channels = tuple(found)
+    refuse_absent(name or str(path), channels, tuple(found))
+    n_samples = header.samples_per_record[found[channels[0]]]
+    return Recording(
+        x=_decoded(path, header, [found[c] for c in channels], dtype),
+        rate_hz=n_samples / header.record_s,
+        channels=channels,
+        name=name or str(path),
+        events=read_annotations(path) if ANNOTATIONS in header.labels else (),
+    )
+
+
+def signals_at(
+    path: Path, header: EdfHeader, places: tuple[int, ...]
+) -> dict[str, int]:
+    """Return standard name and place of signals, told by their places in a header.
+
+    Raises
+    ------
+    SignalError
+        If there are too few, one is not in volts, or they are of several rates.
+    """
+    if max(places) >= len(header.labels):
+        raise SignalError(
+            f"{path}: has {len(header.labels)} signals; at least {max(places) + 1} are "
+            f"expected. {_SUSPECT}"
+        )
+    found: dict[str, int] = {}
+    for i in places:
+        label, unit = header.labels[i], header.units[i]
+        if label == ANNOTATIONS or label in _BLANK or unit.lower() not in _UV_PER:
+            raise SignalError(
+                f"{path}: signal {i + 1}, '{label}', is in '{unit}'; expected uV, mV "
+                f"or V. {_SUSPECT}"
+            )
+        found[_once(standard_name(label), list(found))] = i
+    rates_hz = {header.samples_per_record[i] / header.record_s for i in places}
+    if len(rates_hz) > 1:
+        told = ", ".join(f"{rate_hz:g}" for rate_hz in sorted(rates_hz))
+        raise SignalError(
+            f"{path}: the signals {', '.join(found)} have {told} samples a second; "
+            f"expected one rate. {_SUSPECT}"
+        )
+    return found
+
+
+def _fastest(path: Path, header: EdfHeader) -> dict[str, int]:
+    """Return the names and places of the signals in volts at the fastest rate."""
     signals = [
         i
         for i, label in enumerate(header.labels)
-        if label != _ANNOTATIONS and label not in _BLANK
+        if label != ANNOTATIONS and label not in _BLANK
     ]
     fastest = max((header.samples_per_record[i] for i in signals), default=0)
     found: dict[str, int] = {}
@@ -183,16 +241,7 @@ def read_edf(
             f"{path}: no signal is in volts; the units are {units or 'none'}. Expected "
             f"uV, mV or V. Fetch the recording again."
         )
-    if channels is None:
-        channels = tuple(found)
-    refuse_absent(name or str(path), channels, tuple(found))
-    return Recording(
-        x=_decoded(path, header, [found[c] for c in channels], dtype),
-        rate_hz=fastest / header.record_s,
-        channels=channels,
-        name=name or str(path),
-        events=read_annotations(path) if _ANNOTATIONS in header.labels else (),
-    )
+    return found
 
 
 def _decoded(
@@ -249,7 +298,7 @@ def _calibration(
             f"{_SUSPECT}"
         ) from error
     for i, label in enumerate(labels):
-        if label == _ANNOTATIONS or label in _BLANK:
+        if label == ANNOTATIONS or label in _BLANK:
             continue
         is_finite = all(math.isfinite(v[i]) for v in (low, high, least, most))
         if not is_finite or low[i] == high[i] or least[i] >= most[i]:

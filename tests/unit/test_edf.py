@@ -275,3 +275,25 @@ def test_a_text_mode_transfer_is_told_across_blocks(
     (tmp_path / "a.edf").write_bytes(content + b"\n")
     with pytest.raises(SignalError, match="too long"):
         read_header(tmp_path / "a.edf")
+
+
+def test_signals_at_places_are_taken_whatever_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    noise = np.random.default_rng(0).normal(0, 9, 400)
+    kinds = ((200, "C3"), (200, "C3"), (200, "C4"), (400, "Cz"), (200, "SaO2"))
+    signals = [
+        edfio.EdfSignal(noise[-n:], n / 4, label=c, physical_dimension=unit)
+        for (n, c), unit in zip(kinds, ("uV", "uV", "uV", "uV", "%"), strict=True)
+    ]
+    edfio.Edf(signals).write(path)
+    two = read_edf(path, places=(1, 2))
+    assert (two.channels, two.rate_hz) == (("C3", "C4"), 50)
+    assert read_edf(path, places=(1, 0)).channels == ("C3", "C3#2")
+    np.testing.assert_allclose(two.x[1], noise[-200:], atol=1e-3)
+    for places, message in (
+        ((0, 5), r"has 5 signals; at least 6 are expected"),
+        ((0, 4), r"signal 5, 'SaO2', is in '%'; expected uV"),
+        ((0, 3), r"the signals C3, Cz have 50, 100 samples a second; expected one"),
+    ):
+        with pytest.raises(SignalError, match=rf"a\.rec: {message}"):
+            read_edf(path, places=places)
