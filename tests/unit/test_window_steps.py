@@ -110,8 +110,8 @@ def test_another_rate_is_reached_window_by_window_too() -> None:
 
 
 def test_an_unknown_way_past_the_end_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"past_end is 'wrap'; expected one of refuse"):
-        replace(RECIPE, past_end="wrap")  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match=r"past_end is 'pad'; expected one of refuse"):
+        replace(RECIPE, past_end="pad")  # type: ignore[arg-type]
 
 
 def test_fields_that_do_nothing_stay_out_of_the_identity() -> None:
