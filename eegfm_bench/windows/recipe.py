@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from eegfm_bench.errors import SpecError
-from eegfm_bench.recordings.filters import Step
+from eegfm_bench.recordings.filters import RESAMPLING, Step
 from eegfm_bench.windows.cut import PastEnd
 
 
@@ -85,15 +85,16 @@ class Recipe:
     def at(self, rate_hz: float | None = None) -> Recipe:
         """Return the same recipe at the rate a model listens at; None is its own.
 
-        Where windows are resampled one by one, they still are.
+        Where windows are resampled one by one, they still are, and in the same way.
         """
         if rate_hz is None or rate_hz == self.rate_hz:
             return self
         rate_hz = float(rate_hz)
 
         def anew(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-            kept = tuple(s for s in steps if s[0] != "resample")
-            return (*kept, ("resample", rate_hz))
+            kept = tuple(s for s in steps if s[0] not in RESAMPLING)
+            ways = [s[0] for s in steps if s[0] in RESAMPLING]
+            return (*kept, (ways[-1] if ways else "resample", rate_hz))
 
         if any(s[0] == "resample" for s in self.window_steps):
             return replace(self, rate_hz=rate_hz, window_steps=anew(self.window_steps))
