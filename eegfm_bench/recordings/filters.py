@@ -14,6 +14,7 @@ import numpy as np
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.recordings.recording import Recording
+from eegfm_bench.recordings.resampling import fourier_resample, resample_padded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,14 +97,7 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
     """
     if rate_hz == recording.rate_hz:
         return recording
-    from mne.filter import resample as mne_resample
-
-    x = _by_channels(
-        recording.x,
-        lambda x: mne_resample(
-            x, up=rate_hz, down=recording.rate_hz, npad="auto", verbose="ERROR"
-        ),
-    )
+    x = resample_padded(recording.x, up_hz=rate_hz, down_hz=recording.rate_hz)
     return recording.with_signal(x, rate_hz=float(rate_hz))
 
 
@@ -120,8 +114,6 @@ def resample_periodic(recording: Recording, rate_hz: float) -> Recording:
     """
     if rate_hz == recording.rate_hz:
         return recording
-    from scipy.signal import resample as scipy_resample
-
     n_old = recording.x.shape[1]
     n_exact = n_old * rate_hz / recording.rate_hz
     n_new = round(n_exact)
@@ -131,7 +123,7 @@ def resample_periodic(recording: Recording, rate_hz: float) -> Recording:
             f"{n_exact:g} at {rate_hz:g} Hz; expected a whole number. Choose another "
             f"rate."
         )
-    x = scipy_resample(recording.x.astype(np.float64), n_new, axis=-1)
+    x = fourier_resample(recording.x.astype(np.float64), n_new)
     return recording.with_signal(x, rate_hz=float(rate_hz))
 
 
@@ -176,8 +168,6 @@ def resample_windows(
     SpecError
         If a window would not have a whole number of time points.
     """
-    from scipy.signal import resample as scipy_resample
-
     n_windows, n_channels, n_old = x.shape
     n_exact = n_old * new_hz / rate_hz
     n_new = round(n_exact)
@@ -191,7 +181,7 @@ def resample_windows(
     out = np.empty((n_windows, n_channels, n_new), np.float32)
     for start in range(0, n_windows, WINDOWS_AT_ONCE):
         part = slice(start, start + WINDOWS_AT_ONCE)
-        out[part] = scipy_resample(x[part].astype(np.float64), n_new, axis=-1)
+        out[part] = fourier_resample(x[part].astype(np.float64), n_new)
     return out, float(new_hz)
 
 

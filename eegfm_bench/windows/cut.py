@@ -13,6 +13,7 @@ import numpy as np
 
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.recording import Recording
+from eegfm_bench.recordings.resampling import fourier_resample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,13 +131,9 @@ def cut(
             x[row] = recording.x[:, at]
             continue
         piece = recording.x[:, start : start + n_times]
-        x[row] = piece if piece.shape[1] == n_times else _stretched(piece, n_times)
+        x[row] = (
+            piece
+            if piece.shape[1] == n_times
+            else fourier_resample(piece.astype(np.float64), n_times)
+        )
     return x
-
-
-def _stretched(x: NDArray[np.floating], n_times: int) -> NDArray[np.float64]:
-    """Stretch (C, n) to (C, T) by FFT."""
-    from scipy.signal import resample
-
-    stretched: NDArray[np.float64] = resample(x.astype(np.float64), n_times, axis=-1)
-    return stretched
