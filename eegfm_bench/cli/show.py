@@ -320,6 +320,8 @@ def about_counts(verified: Mapping[str, Any]) -> list[str]:
         ),
         f"  expected: {verified['facts']}",
     ]
+    if verified["other_release"]:
+        lines.append(f"  these are the counts of {verified['other_release']}")
     absent, outside = verified["absent_subjects"], verified["outside_protocol"]
     if absent:
         lines.append(f"  PARTIAL: {len(absent)} subjects absent: {listed(absent)}")

@@ -44,7 +44,8 @@ class Verification:
 
     ``oddities`` are the recordings that differ from the rest in ways that bear on
     their windows, each with what was found; ``outside`` are those whose subjects the
-    protocol does not name.
+    protocol does not name. ``other_release`` is the release whose counts by part were
+    found instead of those stated, if there is one.
     """
 
     dataset: str
@@ -56,6 +57,7 @@ class Verification:
     absent_subjects: tuple[str, ...]
     outside_protocol: tuple[str, ...]
     oddities: dict[str, tuple[str, ...]]
+    other_release: str | None = None
 
     @property
     def differing(self) -> tuple[Line, ...]:
@@ -108,6 +110,7 @@ def verify(
             f"published recordings, not about simulated ones. Give their folder with "
             f"--data ROOT or EEGFM_DATA. {spec.access}"
         )
+    spec = spec.located(root)
     sources = spec.find(root)
     absent = spec.absent(sources)
     if absent and not allow_partial:
@@ -118,20 +121,23 @@ def verify(
             f"subjects are then compared."
         )
     here = {source.subject for source in sources}
+    index = spec.plan(sources)
+    by_part = {part: int((index["part"] == part).sum()) for part in PARTS}
     return Verification(
         dataset=spec.name,
         protocol=spec.protocol(),
-        data="partial" if absent else "complete",
+        data="simulated" if spec.is_made_up else "partial" if absent else "complete",
         root=str(root),
         facts=spec.facts.source,
         lines=(
             _line(spec, absent, "subjects", len(here), spec.facts.n_subjects),
             _line(spec, absent, "recordings", len(sources), spec.facts.n_recordings),
-            *_windows(spec, absent, spec.plan(sources)),
+            *_windows(spec, absent, index),
         ),
         absent_subjects=absent,
         outside_protocol=spec.outside(root),
         oddities={s.recording: odd for s in sources if (odd := spec.oddities(s))},
+        other_release=spec.facts.other_release(by_part),
     )
 
 
