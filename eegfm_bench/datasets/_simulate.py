@@ -247,6 +247,20 @@ def record(
     return filtered
 
 
+def waves(
+    rhythm: Rhythm, change: NDArray[np.float64], rate_hz: float, rng: Generator
+) -> NDArray[np.float64]:
+    """Draw a rhythm's waves (S, T) in µV, for tasks that change within a recording.
+
+    ``change`` (S, T) is what the task adds to the log amplitude of each place; every
+    place waxes and wanes by itself, too, by the rhythm's depth.
+    """
+    n_places, n_times = change.shape
+    path = change + rhythm.depth * _wander(rng, n_places, n_times, rate_hz)
+    noise = _noise(rng, n_places, n_times, rate_hz, _bell(rhythm.hz, rhythm))
+    return rhythm.uv * np.exp(path) * noise
+
+
 def heartbeat(rate_hz: float, n_times: int, rng: Generator) -> NDArray[np.float64]:
     """Return an ECG (T,) in mV: one sharp wave a beat, about 70 a minute."""
     beats_s = np.cumsum(rng.normal(0.86, 0.04, int(n_times / rate_hz * 1.5) + 2))

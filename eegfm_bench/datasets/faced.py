@@ -239,6 +239,8 @@ DATASETS = (
         windows=windows,
         read=read,
         simulate=simulate,
+        # CBraMod (commit b9e9610) minimises unweighted cross-entropy.
+        class_weights="none",
         notes=(
             "All subjects watch the same 28 clips: what is learned may be the clip "
             "rather than the emotion.",

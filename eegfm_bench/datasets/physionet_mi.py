@@ -355,6 +355,8 @@ DATASETS = (
         read=read,
         simulate=simulate,
         oddities=oddities,
+        # CBraMod (commit b9e9610) minimises unweighted cross-entropy.
+        class_weights="none",
         notes=(
             "Many papers leave out S088, S089, S092, S100 or S104; nobody is left out "
             "here, as in the published total.",

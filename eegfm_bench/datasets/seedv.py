@@ -249,6 +249,8 @@ DATASETS = (
         read=read,
         simulate=simulate,
         oddities=oddities,
+        # CBraMod (commit b9e9610) minimises unweighted cross-entropy.
+        class_weights="none",
         notes=(
             "The same 16 people, in the same sessions, are in all three parts: the "
             "published split goes by film (0-4, 5-9, 10-14), so that scores say "

@@ -103,3 +103,4 @@ def test_facts_hold_where_the_set_is_complete(
         assert all(counts.get(part, 0) <= n for part, n in spec.facts.windows.items())
     else:
         assert {p: counts[p] for p in spec.facts.windows} == dict(spec.facts.windows)
+        assert spec.facts.in_all in (None, sum(counts.values()))
