@@ -92,12 +92,13 @@ def prepare(
     if jobs is not None and jobs < 1:
         raise SpecError(f"jobs is {jobs}; choose 1 or more.")
     spec = find_dataset(name)
-    recipe = spec.recipe.at(rate_hz)
     root = data_root(data)
     is_twin = root is None
     if root is None:
         warn_simulated()
         root = twin_root(spec)
+    spec = spec.located(root)
+    recipe = spec.recipe.at(rate_hz)
     sources = spec.find(root)
     absent = spec.absent(sources)
     if absent and not (allow_partial or is_twin):
@@ -119,7 +120,7 @@ def prepare(
                     path,
                     root=root,
                     state="simulated"
-                    if is_twin
+                    if is_twin or spec.is_made_up
                     else "partial"
                     if absent
                     else "complete",
@@ -160,7 +161,7 @@ def twin_root(spec: DatasetSpec, *, size: str = TWIN_SIZE) -> Path:
                 )
                 try:
                     new.chmod(0o755)
-                    (new / spec.folder).mkdir()
+                    (new / spec.folder).mkdir(parents=True)
                     spec.simulate(new / spec.folder, size)
                     new.rename(root)
                 except BaseException:
@@ -174,7 +175,7 @@ def _source_key(sources: list[Source], is_twin: bool) -> str:
 
     The time of an inode's change cannot be set back, as that of a file's can.
     """
-    readers = [metadata.version(name) for name in ("mne", "edfio", "scipy")]
+    readers = [metadata.version(name) for name in ("mne", "edfio", "scipy", "h5py")]
     facts: list[Any] = [CUT_VERSION, *readers]
     if is_twin:
         facts.append(TWIN_VERSION)
@@ -252,7 +253,8 @@ def _write(
                 store.commit(recording, noted)
                 if progress is not None:
                     progress(len(store.done), len(sources))
-        store.finish(_told(manifest, sources, store.done))
+        is_twin = state == "simulated" and not spec.is_made_up
+        store.finish(_told(manifest, sources, store.done, is_twin=is_twin))
 
 
 def _piece(source: Source, index: pd.DataFrame, at: Any) -> Piece:
@@ -264,7 +266,11 @@ def _piece(source: Source, index: pd.DataFrame, at: Any) -> Piece:
 
 
 def _told(
-    manifest: dict[str, Any], sources: list[Source], done: dict[str, Noted]
+    manifest: dict[str, Any],
+    sources: list[Source],
+    done: dict[str, Noted],
+    *,
+    is_twin: bool,
 ) -> dict[str, Any]:
     """Return the manifest with what was noted of recordings, in the sources' order."""
     noted = {s.recording: done[s.recording] for s in sources}
@@ -285,7 +291,7 @@ def _told(
         **manifest,
         "fingerprint": (
             f"twin-{TWIN_SIZE}-{TWIN_VERSION}"
-            if manifest["data"] == "simulated"
+            if is_twin
             else short_hash(canonical_json(named))
         ),
         "flat_channels": of_each("flat"),

@@ -153,6 +153,11 @@ class DatasetSpec:
     units_of : function of (Source, onsets in seconds), optional
         Which name of the split every window belongs to, where it is neither the
         source's ``unit`` nor its subject.
+    locate : function of (data root, this spec), optional
+        Returns the spec with what only the recordings below a root tell, such as
+        their channels: ``located`` asks it.
+    is_made_up : bool
+        Whether even the published recordings are simulated: so is every result.
     aliases : tuple of str
         Other keys that mean this dataset; records carry ``name``.
     class_weights : str or None
@@ -191,6 +196,14 @@ class DatasetSpec:
     units_of: Callable[[Source, NDArray[np.float64]], Sequence[str]] | None = field(
         default=None, repr=False
     )
+    locate: Callable[[Path, DatasetSpec], DatasetSpec] | None = field(
+        default=None, repr=False
+    )
+    is_made_up: bool = False
+
+    def located(self, root: Path) -> DatasetSpec:
+        """Return the spec of the set below a root: this very one for most sets."""
+        return self if self.locate is None else self.locate(root, self)
 
     @property
     def everyone(self) -> tuple[str, ...]:
@@ -355,11 +368,17 @@ def dataset_names() -> list[str]:
 def find_dataset(name: str) -> DatasetSpec:
     """Return a dataset by its key, or by another name it answers to.
 
+    ``moabb:NAME`` is the set of that name in MOABB.
+
     Raises
     ------
     UnknownName
         If there is none; suggests the nearest.
     """
+    if name.startswith("moabb:"):
+        from eegfm_bench.datasets._moabb import find_moabb
+
+        return find_moabb(name.removeprefix("moabb:"))
     family = name.partition("@")[0]
     if family in registry.family_names(package):
         for spec in _of(registry.load_family(package, family)):
