@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from eegfm_bench.cli import fetch as fetching
 from eegfm_bench.cli import show, words
 
 EPILOG = (
@@ -260,6 +261,9 @@ def prepare(
     for manifest in found:
         typer.echo("\n".join(show.about_windows(manifest)))
         typer.echo(f"  in {manifest['path']}")
+
+
+app.command(epilog=EPILOG)(fetching.fetch)
 
 
 @app.command(epilog=EPILOG)

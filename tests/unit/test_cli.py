@@ -28,7 +28,9 @@ def call(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-VERBS = ("run", "sweep", "prepare", "verify", "table", "gate", "list", "doctor")
+VERBS = (
+    *("run", "sweep", "prepare", "fetch", "verify", "table", "gate", "list", "doctor"),
+)
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
