@@ -15,9 +15,9 @@ from types import ModuleType
 
 import eegfm_bench.datasets
 from eegfm_bench import registry
-from eegfm_bench.datasets._fetch_sources import PUBLISHERS, steps_by_hand
 from eegfm_bench.datasets._spec import DatasetSpec
 from eegfm_bench.errors import listed
+from eegfm_bench.fetching.sources import PUBLISHERS, steps_by_hand
 from eegfm_bench.recordings.filters import STEPS, WINDOW_STEPS, Step
 from eegfm_bench.symbols import PARTS
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from eegfm_bench.datasets._fetch import Fetched, Options
-    from eegfm_bench.datasets._fetch_here import File
-    from eegfm_bench.datasets._fetch_web import Web
     from eegfm_bench.datasets._spec import DatasetSpec
+    from eegfm_bench.fetching.fetch import Fetched, Options
+    from eegfm_bench.fetching.here import File
+    from eegfm_bench.fetching.web import Web
 
 # Where there is no terminal, a large file is heard of at most this often.
 SAY_EVERY_S = 60.0
@@ -64,9 +64,9 @@ def fetch(
     ] = False,
 ) -> None:
     """Bring an open dataset, or say how to get one that is not, and check it."""
-    from eegfm_bench.datasets._fetch import Options, publisher_of
-    from eegfm_bench.datasets._fetch_web import Web
     from eegfm_bench.datasets._spec import find_dataset
+    from eegfm_bench.fetching.fetch import Options, publisher_of
+    from eegfm_bench.fetching.web import Web
 
     names = words.names("the datasets", datasets)
     subjects = None if only is None else words.names("--only", only)
@@ -119,7 +119,7 @@ def _open_set(
     spec: DatasetSpec, root: Path, web: Web, options: Options, as_json: bool
 ) -> dict[str, Any]:
     """Fetch a set that is open, and say what became of it."""
-    from eegfm_bench.datasets._fetch import fetch as fetch_files
+    from eegfm_bench.fetching.fetch import fetch as fetch_files
 
     console = show.stderr()
     _introduce(console, spec)
@@ -168,11 +168,11 @@ def _by_hand(
     spec: DatasetSpec, root: Path, options: Options, as_json: bool
 ) -> dict[str, Any]:
     """Say how to get a set that is not open, and hold what is here to its facts."""
-    from eegfm_bench.datasets._fetch import chosen
-    from eegfm_bench.datasets._fetch_sources import steps_by_hand
     from eegfm_bench.datasets._places import source_folder
     from eegfm_bench.datasets._verify import verify
     from eegfm_bench.errors import BenchError, listed
+    from eegfm_bench.fetching.fetch import chosen
+    from eegfm_bench.fetching.sources import steps_by_hand
 
     subjects = chosen(spec, options.only)
     _introduce(show.stderr(), spec)

@@ -103,10 +103,12 @@ def test_a_process_that_is_stopped_loses_no_byte_that_was_written(
 def test_kills_at_any_moment_end_in_the_published_files(
     server: Publisher, begin: Begin, tmp_path: Path
 ) -> None:
-    server.pace_s = 0.0005
+    server.pace_s = 0.002  # a fifth of a second a file
     for k in range(12):
+        before = len(server.asked)
         running = begin(tmp_path, "--jobs", "2")
-        time.sleep(1.2 + 0.13 * k)
+        wait_for(lambda before=before, k=k: len(server.asked) > before + 1 + k % 4)
+        time.sleep(0.025 * k)
         running.kill()
         running.communicate()
     server.pace_s = 0.0

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from eegfm_bench.datasets import _chbmit_table, _fetch_sources
-from eegfm_bench.datasets._fetch import Fetched, Options, fetch
-from eegfm_bench.datasets._fetch_ledger import LEDGER, LOCK
-from eegfm_bench.datasets._fetch_sources import needed, read_sums
-from eegfm_bench.datasets._fetch_web import NotThere, Patience, Web
+from eegfm_bench.datasets import _chbmit_table
 from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import SignalError, UnknownName
+from eegfm_bench.fetching import sources
+from eegfm_bench.fetching.fetch import Fetched, Options, fetch
+from eegfm_bench.fetching.ledger import LEDGER, LOCK
+from eegfm_bench.fetching.sources import needed, read_sums
+from eegfm_bench.fetching.web import NotThere, Patience, Web
 from tests.publishers import Publisher, published
 
 SOON = Patience(tries=3, first_wait_s=0.01, silence_s=2.0)
@@ -220,7 +221,7 @@ def test_a_subject_of_another_name_is_refused(server: Publisher, root: Path) -> 
 
 def test_sets_that_are_not_open_are_explained_step_by_step(root: Path) -> None:
     for name in ("faced", "seedv", "tuev", "tuev@2.0.1"):
-        steps = _fetch_sources.steps_by_hand(find_dataset(name), root)
+        steps = sources.steps_by_hand(find_dataset(name), root)
         assert len(steps) == 3
         assert f"{root}/{name.partition('@')[0]}/" in steps[-1]
     assert "v2.0.1" in steps[1]

@@ -15,10 +15,11 @@ from rich.console import Console
 
 from eegfm_bench.cli import app
 from eegfm_bench.cli import fetch as fetching
-from eegfm_bench.datasets import _fetch_web, _moabb
-from eegfm_bench.datasets._fetch_here import File
+from eegfm_bench.datasets import _moabb
 from eegfm_bench.datasets._prepare import twin_root
 from eegfm_bench.datasets._spec import find_dataset
+from eegfm_bench.fetching import web
+from eegfm_bench.fetching.here import File
 from tests.publishers import Publisher, published
 
 EEGMAT = {f"Subject{n:02d}_{k}.edf": b"x" * 999 for n in range(36) for k in (1, 2)}
@@ -34,8 +35,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    soon = _fetch_web.Patience(tries=2, first_wait_s=0.01)
-    monkeypatch.setattr(_fetch_web, "Patience", lambda: soon)
+    soon = web.Patience(tries=2, first_wait_s=0.01)
+    monkeypatch.setattr(web, "Patience", lambda: soon)
 
     def run(*argv: str) -> tuple[int, str, str]:
         """Run the command in this process; return status, output and messages."""

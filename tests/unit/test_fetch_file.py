@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from eegfm_bench.datasets import _fetch_file
-from eegfm_bench.datasets._fetch_file import (
+from eegfm_bench.errors import DataMissing, StoreError
+from eegfm_bench.fetching import file
+from eegfm_bench.fetching.file import (
     NotAsPublished,
     Remote,
     download,
     part_of,
     refuse_full,
 )
-from eegfm_bench.datasets._fetch_web import NotThere, Patience, Web
-from eegfm_bench.errors import DataMissing, StoreError
+from eegfm_bench.fetching.web import NotThere, Patience, Web
 from tests.publishers import Publisher, published, sha256
 
 BODY = bytes(range(256)) * 4000
@@ -147,7 +147,7 @@ def test_a_part_that_is_whole_is_not_asked_for_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fetch_file, "_refuse_other", killed)
+        patch.setattr(file, "_refuse_other", killed)
         with pytest.raises(KeyboardInterrupt):
             bring(web, target)
     assert part_of(target).stat().st_size == len(BODY)
@@ -188,7 +188,7 @@ def test_a_system_that_writes_half_is_asked_for_the_other(
     def half(handle: int, block: memoryview) -> int:
         return write(handle, block[: max(1, len(block) // 2)])
 
-    monkeypatch.setattr(_fetch_file.os, "write", half)
+    monkeypatch.setattr(file.os, "write", half)
     bring(web, target)
     assert is_clean(target)
 
@@ -279,7 +279,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
         return n
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fetch_file.os, "write", until_full)
+        patch.setattr(file.os, "write", until_full)
         with pytest.raises(
             StoreError, match=r"b\.edf\.part: the disk is full.*200,000"
         ):

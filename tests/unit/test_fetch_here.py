@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from eegfm_bench.datasets import _fetch_file
-from eegfm_bench.datasets._fetch import Fetched, Nobody, Options, fetch
-from eegfm_bench.datasets._fetch_ledger import LEDGER, LOCK, Ledger
-from eegfm_bench.datasets._fetch_web import Patience, Web
 from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import DataMissing, StoreError
+from eegfm_bench.fetching import file
+from eegfm_bench.fetching.fetch import Fetched, Nobody, Options, fetch
+from eegfm_bench.fetching.ledger import LEDGER, LOCK, Ledger
+from eegfm_bench.fetching.web import Patience, Web
 from tests.publishers import Publisher, published
 
 SOON = Patience(tries=3, first_wait_s=0.01, silence_s=2.0)
@@ -150,7 +150,7 @@ def test_room_is_asked_for_beforehand_where_sizes_are_known(
     server.physionet("eegmat/1.0.0", EEGMAT)
     little = shutil._ntuple_diskusage(10**9, 10**9 - 10**5, 10**5)
     with monkeypatch.context() as patch:
-        patch.setattr(_fetch_file.shutil, "disk_usage", lambda _: little)
+        patch.setattr(file.shutil, "disk_usage", lambda _: little)
         with pytest.raises(StoreError, match=r"SHU.*needs 0\.0 MB more.*Make room"):
             bring(server, root, "shu_mi")
         assert not [path for path, _ in server.asked if "ndownloader" in path]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from eegfm_bench.datasets._fetch import Fetched, Nobody, Options, fetch
-from eegfm_bench.datasets._fetch_ledger import Ledger
-from eegfm_bench.datasets._fetch_unpack import BadArchive, unpack
-from eegfm_bench.datasets._fetch_web import Patience, Web
 from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import SignalError
+from eegfm_bench.fetching.fetch import Fetched, Nobody, Options, fetch
+from eegfm_bench.fetching.ledger import Ledger
+from eegfm_bench.fetching.unpack import BadArchive, unpack
+from eegfm_bench.fetching.web import Patience, Web
 from tests.publishers import Publisher, published, stored_rar
 
 SOON = Patience(tries=3, first_wait_s=0.01, silence_s=2.0)

@@ -9,15 +9,15 @@ from email.utils import formatdate
 
 import pytest
 
-from eegfm_bench.datasets import _fetch_web
-from eegfm_bench.datasets._fetch_web import (
+from eegfm_bench.errors import DataMissing, SpecError
+from eegfm_bench.fetching import web as web_module
+from eegfm_bench.fetching.web import (
     NotThere,
     Patience,
     Web,
     _asked_s,
     mirrored,
 )
-from eegfm_bench.errors import DataMissing, SpecError
 from tests.publishers import Publisher, published
 
 PATH = "/physionet.org/files/a/1.0.0/b.edf"
@@ -112,7 +112,7 @@ def test_a_list_is_text_and_short(
     server.files[PATH] = b"\xff\xfe\x00"
     with pytest.raises(NotThere, match="holds no text"):
         web.text(URL)
-    monkeypatch.setattr(_fetch_web, "LARGEST_LIST", 1 << 20)
+    monkeypatch.setattr(web_module, "LARGEST_LIST", 1 << 20)
     server.files[PATH] = bytes(3 << 20)
     with pytest.raises(NotThere, match="over 1 MB"):
         web.text(URL)
@@ -127,7 +127,7 @@ def test_secrets_do_not_leave_the_encrypted_way(
     server: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web = Web(server.url, SOON)
-    monkeypatch.setattr(_fetch_web, "mirrored", lambda url, _: f"https:{url[6:]}")
+    monkeypatch.setattr(web_module, "mirrored", lambda url, _: f"https:{url[6:]}")
     response = type("Answer", (), {"status_code": 200, "history": [], "headers": {}})
     response.url = "http://physionet.org/b.edf"
     with pytest.raises(NotThere, match="is not encrypted"):

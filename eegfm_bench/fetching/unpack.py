@@ -16,9 +16,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from eegfm_bench.datasets._fetch_file import refuse_full
-from eegfm_bench.datasets._fetch_sources import refuse_unsafe
 from eegfm_bench.errors import DataMissing, SignalError
+from eegfm_bench.fetching.file import refuse_full
+from eegfm_bench.fetching.sources import refuse_unsafe
 
 # How each program lists names alone, and how it unpacks into a folder without asking.
 UNPACKERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eegfm_bench.datasets._fetch_file import Remote, sums_of
-from eegfm_bench.datasets._fetch_ledger import Ledger
 from eegfm_bench.datasets._places import source_folder
 from eegfm_bench.datasets._spec import DatasetSpec
 from eegfm_bench.errors import BenchError
+from eegfm_bench.fetching.file import Remote, sums_of
+from eegfm_bench.fetching.ledger import Ledger
 
 HERE, ABSENT, DAMAGED, UNCHECKED = "here", "absent", "damaged", "unchecked"
 FETCHED, FAILED, WRONG = "fetched", "failed", "wrong"

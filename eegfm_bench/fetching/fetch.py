@@ -16,8 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from eegfm_bench.datasets import _fetch_sources as sources
-from eegfm_bench.datasets._fetch_file import (
+from eegfm_bench.datasets._places import source_folder
+from eegfm_bench.datasets._spec import DatasetSpec
+from eegfm_bench.errors import BenchError, SignalError, UnknownName, listed
+from eegfm_bench.fetching import sources
+from eegfm_bench.fetching.file import (
     NotAsPublished,
     Remote,
     download,
@@ -25,7 +28,7 @@ from eegfm_bench.datasets._fetch_file import (
     refuse_full,
     sums_of,
 )
-from eegfm_bench.datasets._fetch_here import (
+from eegfm_bench.fetching.here import (
     ABSENT,
     DAMAGED,
     FAILED,
@@ -34,18 +37,15 @@ from eegfm_bench.datasets._fetch_here import (
     File,
     Here,
 )
-from eegfm_bench.datasets._fetch_ledger import Ledger, alone
-from eegfm_bench.datasets._fetch_unpack import (
+from eegfm_bench.fetching.ledger import Ledger, alone
+from eegfm_bench.fetching.unpack import (
     BadArchive,
     NoUnpacker,
     find_unpacker,
     how_to_have_one,
     unpack,
 )
-from eegfm_bench.datasets._fetch_web import NotThere, Web
-from eegfm_bench.datasets._places import source_folder
-from eegfm_bench.datasets._spec import DatasetSpec
-from eegfm_bench.errors import BenchError, SignalError, UnknownName, listed
+from eegfm_bench.fetching.web import NotThere, Web
 
 MOST_JOBS = 4
 UNPACKING = ".unpacking-"

@@ -20,10 +20,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from eegfm_bench.datasets._fetch_file import Remote
-from eegfm_bench.datasets._fetch_web import NotThere, Web
 from eegfm_bench.datasets._spec import DatasetSpec
 from eegfm_bench.errors import DataMissing, SignalError, listed
+from eegfm_bench.fetching.file import Remote
+from eegfm_bench.fetching.web import NotThere, Web
 
 Listing = Callable[[DatasetSpec, Web], list[Remote]]
 # What an archive's member is to be called below the dataset's folder.

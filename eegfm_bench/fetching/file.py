@@ -21,8 +21,8 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eegfm_bench.datasets._fetch_web import GOES_ON, Again, Web, blocks, mirrored
 from eegfm_bench.errors import RunFailed, StoreError
+from eegfm_bench.fetching.web import GOES_ON, Again, Web, blocks, mirrored
 
 if TYPE_CHECKING:
     from requests import Response
