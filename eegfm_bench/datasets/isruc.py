@@ -111,7 +111,7 @@ def files(folder: Path, *, group: str) -> list[Source]:
                 f"there. Fetch it again, or give it back its name if it has another."
             )
     sources = []
-    for path in sorted(folder.glob("[0-9]*/*.rec")):
+    for path in sorted(folder.glob("[0-9]*/[!.]*.rec")):
         subject = path.parent.name
         if path.stem != subject or not subject.isdecimal():
             raise SignalError(

@@ -77,7 +77,7 @@ def files(folder: Path) -> list[Source]:
         If a name is not as published, or two files claim one session.
     """
     sources: dict[tuple[str, str], Source] = {}
-    for path in sorted(folder.glob("EEG_raw/*.cnt")):
+    for path in sorted(folder.glob("EEG_raw/[!.]*.cnt")):
         match = NAME.fullmatch(path.name)
         if match is None:
             raise SignalError(
@@ -110,7 +110,8 @@ def windows(source: Source) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     Raises
     ------
     SignalError
-        If the file is damaged, has other channels, or ends before a film does.
+        If the file is damaged, has other channels or another rate, or ends before a
+        film does.
     """
     header = _header(source)
     session = _session(source, header)
@@ -150,8 +151,6 @@ def oddities(source: Source) -> tuple[str, ...]:
         broken = source.path.with_name(f"{stem.removesuffix(REPAIRED)}.cnt")
         if broken.exists():
             said.append(f"repaired copy; {broken.name} beside it is not used")
-    if header.rate_hz != RATE_HZ:
-        said.append(f"{header.rate_hz:g} Hz, not {RATE_HZ}")
     if header.n_bytes != 4:
         said.append(f"values of {8 * header.n_bytes} bits, not 32")
     if header.n_spare:
@@ -164,7 +163,7 @@ def _repaired(path: Path) -> Path:
 
 
 def _header(source: Source) -> CntHeader:
-    """Read the header; refuse other channels than SEED-V's 66."""
+    """Read the header; refuse other channels than SEED-V's 66, or another rate."""
     try:
         header = read_header(source.path)
     except SignalError as error:
@@ -182,6 +181,11 @@ def _header(source: Source) -> CntHeader:
             f"again."
         )
     refuse_absent(str(source.path), everything, header.channels)
+    if header.rate_hz != RATE_HZ:
+        raise SignalError(
+            f"{source.path}: {header.rate_hz:g} Hz; expected {RATE_HZ}: at another "
+            f"rate every film would lie elsewhere. Fetch it again."
+        )
     return header
 
 

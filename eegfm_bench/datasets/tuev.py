@@ -92,7 +92,7 @@ def files(folder: Path) -> list[Source]:
         folder, or events have no recording: the subjects found decide the split.
     """
     edf = folder / "edf"
-    for path in sorted(edf.rglob("*.edf")):
+    for path in sorted(edf.rglob("[!.]*.edf")):
         where = path.relative_to(edf).parts
         if len(where) != 3 or where[0] not in ("train", "eval"):
             raise SignalError(
@@ -125,8 +125,8 @@ def _by_folder(part: Path) -> dict[str, list[Path]]:
     for own in sorted(part.iterdir(), key=lambda path: path.name):
         if not own.is_dir() or own.name.startswith("."):
             continue
-        paths = sorted(own.glob("*.edf"))
-        alone = {path.stem for path in own.glob("*.rec")} - {p.stem for p in paths}
+        paths = sorted(own.glob("[!.]*.edf"))
+        alone = {path.stem for path in own.glob("[!.]*.rec")} - {p.stem for p in paths}
         if alone or not paths:
             lacks = listed(sorted(f"{stem}.edf" for stem in alone)) or "any .edf file"
             raise SignalError(

@@ -9,6 +9,7 @@ HDF5, and is read by h5py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,3 +198,11 @@ def _refuse_unbacked(asked: Asked, name: str, values: Any) -> None:
     most = stored if values.chunks is None else INFLATES_TO * stored
     if n_bytes > most or stored > asked.path.stat().st_size:
         asked.refuse(f"'{name}' claims {n_bytes:,} bytes, {stored:,} are there")
+    if values.chunks is None:
+        return
+    # What was never written would be read as zeros.
+    pairs = zip(values.shape, values.chunks, strict=True)
+    expected = math.prod(-(-size // piece) for size, piece in pairs)
+    found = values.id.get_num_chunks()
+    if found != expected:
+        asked.refuse(f"'{name}' is not whole: {found:,} of {expected:,} pieces")

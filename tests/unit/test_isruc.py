@@ -285,6 +285,13 @@ def test_the_second_expert_is_not_asked(tmp_path: Path) -> None:
     assert [path.name for path in source.extra] == ["7_1.txt"]
 
 
+def test_hidden_files_of_macos_are_passed_over(tmp_path: Path) -> None:
+    path = one_night(tmp_path).path
+    for name in ("._7.rec", "._7_1.txt", ".DS_Store"):
+        path.with_name(name).write_bytes(b"\0\5\x16\7")
+    assert [s.path for s in find_dataset("isruc").find(tmp_path)] == [path]
+
+
 def test_files_lie_in_their_own_subjects_folders(tmp_path: Path) -> None:
     path = one_night(tmp_path).path
     spec = find_dataset("isruc")

@@ -237,6 +237,17 @@ def test_another_shape_is_refused(tmp_path: Path, version: str) -> None:
             read_mat(path, numbers={"epo/x": shape})
 
 
+def test_values_that_were_never_written_to_7_3_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        for name in ("half", "whole"):
+            stored = file.create_dataset(name, (6, 4, 9), "f8", chunks=(1, 4, 5))
+            stored[: 3 if name == "half" else 6] = 1
+    whole = read_mat(tmp_path / "a.mat", numbers={"whole": (9, 4, None)})
+    assert whole.numbers["whole"].all()
+    with pytest.raises(SignalError, match="'half' is not whole: 6 of 12 pieces"):
+        read_mat(tmp_path / "a.mat", numbers={"half": (9, 4, None)})
+
+
 def test_claims_are_held_against_the_bytes_before_room_is_made(tmp_path: Path) -> None:
     path = tmp_path / "a.mat"
     plain = by_hand("<", "i2", list(range(9)))

@@ -184,6 +184,25 @@ def test_other_channels_are_refused(
         seedv.windows(source)
 
 
+@pytest.mark.parametrize("rate_hz", [7, 500, 999])
+def test_another_rate_would_move_every_film_and_is_refused(
+    tmp_path: Path, rate_hz: int
+) -> None:
+    source = one(tmp_path, "3_1_20180414", seconds=3400)
+    with source.path.open("r+b") as file:
+        file.seek(376)
+        file.write(rate_hz.to_bytes(2, "little"))
+    message = rf"3_1_20180414\.cnt: {rate_hz} Hz; expected 1000"
+    with pytest.raises(SignalError, match=message):
+        seedv.windows(source)
+
+
+def test_hidden_files_of_macos_are_passed_over(tmp_path: Path) -> None:
+    path = skeleton(tmp_path, "3_1_20180414", seconds=3400)
+    path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    assert [s.path for s in seedv.files(tmp_path / "seedv")] == [path]
+
+
 def test_oddities_tell_of_points_that_are_not_counted(tmp_path: Path) -> None:
     source = one(tmp_path, "3_1_20180414", seconds=3400)
     assert seedv.oddities(source) == ()

@@ -59,6 +59,18 @@ def test_the_first_eighty_percent_of_sorted_ids_train(
     assert units["eval-000"] == tuev.TEST
 
 
+def test_hidden_files_of_macos_are_passed_over(tmp_path: Path) -> None:
+    sources = a_set(tmp_path, train=("a", "b"), indices=("000",))
+    hidden = [
+        path.with_name(f"._{path.name}")
+        for source in sources
+        for path in (source.path, *source.extra)
+    ]
+    for path in (*hidden, tmp_path / "tuev/edf/._train.edf"):
+        path.write_bytes(b"\0\5\x16\7")
+    assert SPEC.find(tmp_path) == sources
+
+
 def test_ids_are_sorted_as_strings(tmp_path: Path) -> None:
     sources = a_set(tmp_path, train=("9", "10", "100", "8", "7"))
     plan = SPEC.plan(sources)
