@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._spec import Source
+from eegfm_bench.datasets._twins import eeg
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.edf import read_edf
 from eegfm_bench.recordings.recording import Event, Recording
@@ -42,7 +42,7 @@ CHANNELS = (
 
 # What the simulated recordings are measured against, and who records them.
 EARS = ("A1", "A2")
-LAB = _simulate.Lab(
+LAB = eeg.Lab(
     rate_hz=160.0,
     gain=2.3,
     background_uv=3.5,

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _matlab_twin, _simulate
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import eeg
+from eegfm_bench.datasets._twins import matlab as matlab_twin
 from eegfm_bench.errors import DataMissing, SignalError
 from eegfm_bench.recordings.channels import standard_name
 from eegfm_bench.recordings.matlab import read_mat
@@ -310,7 +311,7 @@ TWIN = "bcic2020"
 # so 2 passes over train and val and one over test are 570.
 SMALL_SUBJECTS = SUBJECTS[:3]
 SMALL_TRIALS = {"train": 55, "val": 15, "test": 50}
-LAB = _simulate.Lab(
+LAB = eeg.Lab(
     rate_hz=RATE_HZ,
     gain=0.6,
     background_uv=3.5,
@@ -321,11 +322,11 @@ LAB = _simulate.Lab(
     noise_uv=3.0,
     drift=0.03,
 )
-AT_EASE = _simulate.State(unison=0.5)
+AT_EASE = eeg.State(unison=0.5)
 # Each word has a place of its own, where beta rises while it is imagined: four of the
 # sides and one of the midline. So orderly is nobody's brain; in life five imagined
 # words are next to undecodable. Chosen on training and validation parts.
-SPEECH = replace(_simulate.RHYTHMS["beta"], uv=4.0, depth=0.2)
+SPEECH = replace(eeg.RHYTHMS["beta"], uv=4.0, depth=0.2)
 RISES = 0.8
 # Seconds from a trial's first time point at which a rhythm begins to rise, stands,
 # begins to fall, is down; the cue is at 0.5.
@@ -342,13 +343,13 @@ def simulate(folder: Path, size: str) -> None:
         (folder / name).mkdir()
     for subject in SUBJECTS:
         # The answer sheet has all subjects, whoever's recordings are here.
-        rng = _simulate.randomness(TWIN, subject, "answers")
+        rng = eeg.randomness(TWIN, subject, "answers")
         answers[subject] = rng.permutation(np.arange(N_TRIALS["test"]) % len(CLASSES))
     for subject in SMALL_SUBJECTS if is_small else SUBJECTS:
-        person = _simulate.draw_person(CHANNELS, _simulate.randomness(TWIN, subject))
+        person = eeg.draw_person(CHANNELS, eeg.randomness(TWIN, subject))
         for part, name in FOLDERS.items():
             n_trials = (SMALL_TRIALS if is_small else N_TRIALS)[part]
-            rng = _simulate.randomness(TWIN, subject, part)
+            rng = eeg.randomness(TWIN, subject, part)
             labels = rng.permutation(np.arange(n_trials) % len(CLASSES))
             if part == "test":
                 labels = answers[subject]
@@ -358,12 +359,12 @@ def simulate(folder: Path, size: str) -> None:
 
 
 def _epochs(
-    person: _simulate.Person, labels: NDArray[np.int64], rng: Generator
+    person: eeg.Person, labels: NDArray[np.int64], rng: Generator
 ) -> NDArray[np.float32]:
     """Draw trials (T, C, N) in µV, cut from one recording."""
     n_trials = len(labels)
     reference = ("FCz",)
-    x = _simulate.record(
+    x = eeg.record(
         CHANNELS,
         reference,
         person,
@@ -372,13 +373,13 @@ def _epochs(
         duration_s=n_trials * N_STORED / RATE_HZ,
         rng=rng,
     )
-    lead = _simulate.lead_field(CHANNELS, reference)
+    lead = eeg.lead_field(CHANNELS, reference)
     columns = np.concatenate([lead["beta"], lead["theta"][:, :1]], axis=1)
     rise = np.interp(np.arange(N_STORED) / RATE_HZ, TIMES_S, (0, 1, 1, 0))
     change = np.zeros((len(CLASSES), n_trials, N_STORED))
     change[labels, np.arange(n_trials)] = RISES * person.response["beta"] * rise
     change = change.reshape(len(CLASSES), -1) + person.level["beta"]
-    waves = _simulate.waves(SPEECH, change, RATE_HZ, rng)
+    waves = eeg.waves(SPEECH, change, RATE_HZ, rng)
     x += LAB.gain * np.exp(person.gain)[:, None] * (columns @ waves)
     x = np.round(x / STEP_UV) * STEP_UV
     cut = x.reshape(len(CHANNELS), n_trials, N_STORED)
@@ -394,20 +395,20 @@ def _write(
     # x is the fifth and y the sixth, as published; clab, fs, title, t and className
     # are published fields, whose order is not known here.
     epo = {
-        "clab": _matlab_twin.cells(CHANNELS),
+        "clab": matlab_twin.cells(CHANNELS),
         "fs": np.array([[RATE_HZ]]),
-        "title": _matlab_twin.cells(["simulated"]),
+        "title": matlab_twin.cells(["simulated"]),
         "t": (np.arange(N_STORED)[None] / RATE_HZ - 0.5) * 1000,
         "x": x,
         "y": y,
-        "className": _matlab_twin.cells(CLASSES),
+        "className": matlab_twin.cells(CLASSES),
     }
     if part == "test":
-        _matlab_twin.write_mat_7_3(path, {STRUCTS[part]: epo})
+        matlab_twin.write_mat_7_3(path, {STRUCTS[part]: epo})
     else:
         # Compression takes long: one file shows that it is read.
         is_packed = part == "val" and path.stem == SUBJECTS[0]
-        _matlab_twin.write_mat(path, {STRUCTS[part]: epo}, compressed=is_packed)
+        matlab_twin.write_mat(path, {STRUCTS[part]: epo}, compressed=is_packed)
 
 
 def write_answers(path: Path, answers: dict[str, NDArray[np.int64]]) -> None:
@@ -421,7 +422,7 @@ def write_answers(path: Path, answers: dict[str, NDArray[np.int64]]) -> None:
         rows[2][2 * k - 1 : 2 * k + 1] = ["Trial #", "True Label"]
         for n, label in enumerate(labels.tolist()):
             rows[FIRST_ROW + n][2 * k - 1 : 2 * k + 1] = [n + 1, label + 1]
-    _matlab_twin.write_xlsx(path, SHEET, rows)
+    matlab_twin.write_xlsx(path, SHEET, rows)
 
 
 DATASETS = (

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _chbmit_table, _chbmit_twin
+from eegfm_bench.datasets import _chbmit_table
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import chbmit as chbmit_twin
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.channels import standard_name
 from eegfm_bench.recordings.chbmit_summary import Intervals, read_summary
@@ -353,7 +354,7 @@ DATASETS = (
         files_per_subject=_RECORDINGS,
         windows=windows_published,
         read=read,
-        simulate=partial(_chbmit_twin.simulate, val="chb21"),
+        simulate=partial(chbmit_twin.simulate, val="chb21"),
         oddities=oddities_published,
         events=events,
         class_weights="none",
@@ -392,7 +393,7 @@ DATASETS = (
         files_per_subject=_RECORDINGS,
         windows=windows_corrected,
         read=read,
-        simulate=partial(_chbmit_twin.simulate, val="chb22"),
+        simulate=partial(chbmit_twin.simulate, val="chb22"),
         oddities=oddities_corrected,
         events=events,
         class_weights="none",

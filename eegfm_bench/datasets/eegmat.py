@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import eeg
 from eegfm_bench.recordings.edf import read_edf, read_header
 from eegfm_bench.recordings.recording import Recording
 from eegfm_bench.windows.cut import grid_onsets
@@ -94,14 +94,14 @@ REST_S = {"Subject04": 170.0, "Subject10": 188.0, "Subject31": 80.0}
 # Counting desynchronises alpha: each of its places is a little stronger, yet out of
 # step they add up to less on the scalp.
 STATES = (
-    _simulate.State(unison=0.95),
-    _simulate.State(
+    eeg.State(unison=0.95),
+    eeg.State(
         unison=0.15,
         change={"alpha": 0.18, "theta": 0.08, "muscle": 0.02},
     ),
 )
 # The publisher notched out 50 Hz, kept 0.5-45 Hz and took out blinks by ICA.
-LAB = _simulate.Lab(
+LAB = eeg.Lab(
     rate_hz=500.0,
     gain=0.6,
     background_uv=3.1,
@@ -122,14 +122,14 @@ def simulate(folder: Path, size: str) -> None:
     else:
         lengths_s = {s: (REST_S.get(s, 182.0), 62.0) for s in SPLIT.names}
     for subject, both_s in lengths_s.items():
-        rng = _simulate.randomness(TWIN, subject)
-        person = _simulate.draw_person(CHANNELS, rng)
+        rng = eeg.randomness(TWIN, subject)
+        person = eeg.draw_person(CHANNELS, rng)
         for run, (state, duration_s) in enumerate(
             zip(STATES, both_s, strict=True), start=1
         ):
             recording = f"{subject}_{run}"
-            rng = _simulate.randomness(TWIN, subject, recording)
-            x = _simulate.record(
+            rng = eeg.randomness(TWIN, subject, recording)
+            x = eeg.record(
                 CHANNELS,
                 ("A1", "A2"),
                 person,
@@ -138,7 +138,7 @@ def simulate(folder: Path, size: str) -> None:
                 duration_s=duration_s,
                 rng=rng,
             )
-            ecg_mv = _simulate.heartbeat(LAB.rate_hz, x.shape[1], rng)
+            ecg_mv = eeg.heartbeat(LAB.rate_hz, x.shape[1], rng)
             _write_edf(folder / f"{recording}.edf", x, ecg_mv)
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._eegmmidb import (
     CHANNELS,
     EARS,
@@ -27,6 +26,7 @@ from eegfm_bench.datasets._eegmmidb import (
     write_edf,
 )
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import eeg
 from eegfm_bench.recordings.edf import read_header
 from eegfm_bench.recordings.recording import Event
 from eegfm_bench.windows.cut import grid_onsets
@@ -86,8 +86,8 @@ UNPADDED = ("S014R01", "S051R01", "S069R01", "S097R02", "S109R01")
 # With closed eyes alpha's places fall into step: each a little weaker, together
 # stronger on the scalp.
 STATES = (
-    _simulate.State(unison=0.13),
-    _simulate.State(unison=0.92, change={"alpha": -0.14, "muscle": -0.05}),
+    eeg.State(unison=0.13),
+    eeg.State(unison=0.92, change={"alpha": -0.14, "muscle": -0.05}),
 )
 
 
@@ -98,20 +98,20 @@ def simulate(folder: Path, size: str) -> None:
     else:
         lengths_s = dict.fromkeys(SPLIT.names, FIRST_S + 1.0)
     for subject, length_s in lengths_s.items():
-        rng = _simulate.randomness(TWIN, subject)
-        person = _simulate.draw_person(CHANNELS, rng)
+        rng = eeg.randomness(TWIN, subject)
+        person = eeg.draw_person(CHANNELS, rng)
         (folder / subject).mkdir()
         for run, state in enumerate(STATES, start=1):
             recording = f"{subject}R{run:02d}"
             is_padded = recording not in UNPADDED
-            x = _simulate.record(
+            x = eeg.record(
                 CHANNELS,
                 EARS,
                 person,
                 state,
                 LAB,
                 duration_s=length_s if is_padded else length_s - 1.0,
-                rng=_simulate.randomness(TWIN, subject, recording),
+                rng=eeg.randomness(TWIN, subject, recording),
             )
             if is_padded:
                 x[:, -round(PADDING_S * LAB.rate_hz) :] = 0.0

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import eeg
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.pickled import PickledArray, load, read_header
 from eegfm_bench.recordings.recording import Recording
@@ -156,7 +156,7 @@ CHANGES = (
     (1.8, 1.3, 0.4, 0.6, -0.7),
 )
 STATES = tuple(
-    _simulate.State(
+    eeg.State(
         unison=0.5,
         change=dict(
             zip(("alpha", "mu", "theta", "beta", "muscle"), change, strict=True)
@@ -165,7 +165,7 @@ STATES = tuple(
     for change in CHANGES
 )
 # The publisher kept 0.05-47 Hz and took out blinks by ICA.
-LAB = _simulate.Lab(
+LAB = eeg.Lab(
     rate_hz=FILE_HZ,
     gain=0.6,
     background_uv=3.1,
@@ -184,17 +184,17 @@ def simulate(folder: Path, size: str) -> None:
     everyone = SMALL if size == "small" else dict.fromkeys(SPLIT.names, np.float64)
     (folder / "Processed_data").mkdir()
     for subject, dtype in everyone.items():
-        person = _simulate.draw_person(CHANNELS, _simulate.randomness(TWIN, subject))
+        person = eeg.draw_person(CHANNELS, eeg.randomness(TWIN, subject))
         clips = np.empty(SHAPE, dtype)
         for clip, label in enumerate(CLIP_LABELS):
-            x = _simulate.record(
+            x = eeg.record(
                 CHANNELS,
                 CHANNELS,
                 person,
                 STATES[label],
                 LAB,
                 duration_s=CLIP_S,
-                rng=_simulate.randomness(TWIN, subject, str(clip)),
+                rng=eeg.randomness(TWIN, subject, str(clip)),
             )
             clips[clip] = x - x.mean(axis=0)
         with (folder / "Processed_data" / f"{subject}.pkl").open("wb") as file:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _isruc_twin
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import isruc as isruc_twin
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.channels import standard_name
 from eegfm_bench.recordings.edf import (
@@ -323,7 +323,7 @@ def _first_subgroup(name: str, title: str, recipe: Recipe, note: str) -> Dataset
         files_per_subject=1,
         windows=partial(windows, rule=by_position),
         read=partial(read, rule=by_position),
-        simulate=partial(_isruc_twin.simulate, group="I"),
+        simulate=partial(isruc_twin.simulate, group="I"),
         oddities=partial(oddities, rule=by_position),
         class_weights="none",
         notes=(note, _AS_PUBLISHED, _TRIMMED),
@@ -377,7 +377,7 @@ _HEALTHY = replace(
     ),
     access=_ACCESS.format(group="subgroup III", n=10, folder="isruc/subgroupIII"),
     files=partial(files, group="III"),
-    simulate=partial(_isruc_twin.simulate, group="III"),
+    simulate=partial(isruc_twin.simulate, group="III"),
     notes=(
         "Cut as subgroup I is. Public codes for subgroup III differ: some take the "
         "publisher's extracted channels, 30 epochs shorter, filter each epoch by "

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._eegmmidb import (
     CHANNELS,
     EARS,
@@ -38,6 +37,7 @@ from eegfm_bench.datasets._eegmmidb import (
     write_edf,
 )
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import eeg
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.annotations import read_annotations
 from eegfm_bench.recordings.edf import read_header
@@ -233,7 +233,7 @@ CHANGES = (
 # log amplitude wanders within a run.
 MU_UV, BETA_UV, WANDER = 16.0, 10.0, 0.2
 # The simulator has one mu for a whole recording; this silences it, for ours.
-SILENT = _simulate.State(unison=0.5, change={"mu": -4.0})
+SILENT = eeg.State(unison=0.5, change={"mu": -4.0})
 # Seconds after a cue at which a rhythm begins to change, and has changed.
 BEGINS_S, STANDS_S = 0.3, 0.8
 
@@ -254,15 +254,15 @@ def simulate(folder: Path, size: str) -> None:
     if size == "small":
         everyone = {s: n_cues for subjects, n_cues in SMALL for s in subjects}
     for subject, n_cues in everyone.items():
-        person = _simulate.draw_person(CHANNELS, _simulate.randomness(TWIN, subject))
+        person = eeg.draw_person(CHANNELS, eeg.randomness(TWIN, subject))
         (folder / subject).mkdir()
         for run in LABELS:
             recording = f"{subject}R{run:02d}"
-            rng = _simulate.randomness(TWIN, subject, recording)
+            rng = eeg.randomness(TWIN, subject, recording)
             plan = schedule(recording, n_cues)
             events = plan.events(rng)
             lab = replace(LAB, rate_hz=plan.rate_hz)
-            x = _simulate.record(
+            x = eeg.record(
                 CHANNELS,
                 EARS,
                 person,
@@ -276,16 +276,16 @@ def simulate(folder: Path, size: str) -> None:
 
 
 def _rhythms(
-    person: _simulate.Person,
-    lab: _simulate.Lab,
+    person: eeg.Person,
+    lab: eeg.Lab,
     events: list[Event],
     labels: dict[str, int],
     n_times: int,
     rng: Generator,
 ) -> NDArray[np.float64]:
     """Draw both sides' mu and the vertex' beta (C, T) in µV, as cues change them."""
-    lead = _simulate.lead_field(CHANNELS, EARS)
-    mu, beta = _simulate.RHYTHMS["mu"], _simulate.RHYTHMS["beta"]
+    lead = eeg.lead_field(CHANNELS, EARS)
+    mu, beta = eeg.RHYTHMS["mu"], eeg.RHYTHMS["beta"]
     time_s = np.arange(n_times) / lab.rate_hz
     # The first place of the background lies at the vertex.
     vertex = lead["background"][:, 0] / np.abs(lead["background"][:, 0]).max()
@@ -298,7 +298,7 @@ def _rhythms(
         )
     ):
         path = person.level[name] + rng.normal(0.0, lab.drift)
-        knots_s = np.arange(0.0, time_s[-1] + 2 * _simulate.KNOT_S, _simulate.KNOT_S)
+        knots_s = np.arange(0.0, time_s[-1] + 2 * eeg.KNOT_S, eeg.KNOT_S)
         knots = rng.standard_normal(knots_s.size)
         log_uv = path + WANDER * np.interp(time_s, knots_s, knots)
         for event in events:

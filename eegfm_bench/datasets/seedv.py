@@ -34,8 +34,8 @@ from eegfm_bench.datasets._seedv_films import (
     SESSIONS,
     Session,
 )
-from eegfm_bench.datasets._seedv_twin import BEGINS, ENDS, SIMULATED, simulate
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins.seedv import BEGINS, ENDS, SIMULATED, simulate
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.cnt import CntHeader, read_cnt, read_events, read_header
 from eegfm_bench.recordings.recording import Recording, refuse_absent

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _matlab_twin, _simulate
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import eeg
+from eegfm_bench.datasets._twins import matlab as matlab_twin
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.matlab import read_mat
 from eegfm_bench.recordings.recording import Recording
@@ -148,7 +149,7 @@ TWIN = "shu_mi"
 # so 2 passes over train and val and one over test are 480.
 SMALL = ((SPLIT.train[:5], 6), (SPLIT.val[:2], 3), (SPLIT.test[:3], 8))
 # Cleaned by the publisher: a band of 0.5-40 Hz, and next to no blinks.
-LAB = _simulate.Lab(
+LAB = eeg.Lab(
     rate_hz=RATE_HZ,
     gain=0.6,
     background_uv=3.5,
@@ -161,8 +162,8 @@ LAB = _simulate.Lab(
     band_hz=(0.5, 40.0),
 )
 # The simulator has one mu for a whole recording; this silences it, for ours.
-SILENT = _simulate.State(unison=0.5, change={"mu": -4.0})
-MU = replace(_simulate.RHYTHMS["mu"], uv=14.0, depth=0.2)
+SILENT = eeg.State(unison=0.5, change={"mu": -4.0})
+MU = replace(eeg.RHYTHMS["mu"], uv=14.0, depth=0.2)
 # Imagery adds this to log amplitudes of (left mu, right mu): a hand quietens the other
 # side of the head. Chosen on training and validation parts.
 CHANGES = np.array([(-0.1, -0.5), (-0.5, -0.1)])
@@ -186,8 +187,8 @@ def simulate(folder: Path, size: str) -> None:
     (folder / "mat").mkdir()
     for recording, n in n_trials.items():
         subject = recording.partition("_")[0]
-        person = _simulate.draw_person(CHANNELS, _simulate.randomness(TWIN, subject))
-        rng = _simulate.randomness(TWIN, recording)
+        person = eeg.draw_person(CHANNELS, eeg.randomness(TWIN, subject))
+        rng = eeg.randomness(TWIN, recording)
         # As many of either, or one apart.
         found = rng.permutation((np.arange(n) + rng.integers(2)) % len(CLASSES))
         variables = {
@@ -197,7 +198,7 @@ def simulate(folder: Path, size: str) -> None:
         # Compression takes long: a few files show that they are read.
         is_packed = subject == SPLIT.val[0]
         path = folder / "mat" / f"{recording}{ENDING}"
-        _matlab_twin.write_mat(path, variables, compressed=is_packed)
+        matlab_twin.write_mat(path, variables, compressed=is_packed)
 
 
 def published_lengths() -> dict[str, int]:
@@ -216,12 +217,12 @@ def published_lengths() -> dict[str, int]:
 
 
 def _trials(
-    person: _simulate.Person, found: NDArray[np.int64], rng: Generator
+    person: eeg.Person, found: NDArray[np.int64], rng: Generator
 ) -> NDArray[np.float32]:
     """Draw trials (n, C, T) in µV, cut from one recording."""
     n = len(found)
     reference = ("M1",)
-    x = _simulate.record(
+    x = eeg.record(
         CHANNELS,
         reference,
         person,
@@ -233,8 +234,8 @@ def _trials(
     fall = np.interp(np.arange(N_TIMES) / RATE_HZ, TIMES_S, (0, 1, 1, 0))
     change = person.response["mu"] * CHANGES[found].T[:, :, None] * fall
     level = person.level["mu"] + rng.normal(0.0, LAB.drift, (2, 1))
-    waves = _simulate.waves(MU, change.reshape(2, -1) + level, RATE_HZ, rng)
-    lead = _simulate.lead_field(CHANNELS, reference)["mu"]
+    waves = eeg.waves(MU, change.reshape(2, -1) + level, RATE_HZ, rng)
+    lead = eeg.lead_field(CHANNELS, reference)["mu"]
     x += LAB.gain * np.exp(person.gain)[:, None] * (lead @ waves)
     x = np.round(x / STEP_UV) * STEP_UV
     cut = x.reshape(len(CHANNELS), n, N_TIMES).transpose(1, 0, 2)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _tuev_twin
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split
+from eegfm_bench.datasets._twins import tuev as tuev_twin
 from eegfm_bench.errors import SignalError, listed
 from eegfm_bench.recordings.edf import EdfHeader, read_edf, read_header, signals_at
 from eegfm_bench.recordings.recording import Recording, refuse_absent
@@ -328,7 +328,7 @@ def _release(
         files_per_subject=1,
         windows=windows,
         read=read,
-        simulate=_tuev_twin.simulate,
+        simulate=tuev_twin.simulate,
         oddities=oddities,
         notes=_NOTES,
         # CBraMod: plain cross-entropy, labels smoothed.

@@ -17,9 +17,10 @@ import pytest
 from scipy.io import loadmat
 from scipy.signal import resample
 
-from eegfm_bench.datasets import _matlab_twin, bcic2020
+from eegfm_bench.datasets import bcic2020
 from eegfm_bench.datasets._prepare import prepare, twin_root
 from eegfm_bench.datasets._spec import Source
+from eegfm_bench.datasets._twins import matlab as matlab_twin
 from eegfm_bench.errors import DataMissing, SignalError
 
 SPEC = bcic2020.DATASETS[0]
@@ -30,10 +31,10 @@ LABELS = np.arange(50) % 5
 
 def epo(n_trials: int, **other: Any) -> dict[str, Any]:
     fields = {
-        "clab": _matlab_twin.cells(bcic2020.CHANNELS),
+        "clab": matlab_twin.cells(bcic2020.CHANNELS),
         "fs": np.array([[256.0]]),
         "t": np.zeros((1, 795)),
-        "title": _matlab_twin.cells(["imagined speech"]),
+        "title": matlab_twin.cells(["imagined speech"]),
         "x": np.zeros((795, 64, n_trials)),
         "y": np.eye(5)[:, np.arange(n_trials) % 5],
     }
@@ -46,7 +47,7 @@ def write_answers(path: Path, **other: Any) -> None:
 
 def spread(path: Path, variables: dict[str, Any]) -> None:
     """Write a subject's file compressed, and the others' plain and sparse."""
-    _matlab_twin.write_mat(path, variables, compressed=False)
+    matlab_twin.write_mat(path, variables, compressed=False)
     content = path.read_bytes()
     start, tail = content.find(bytes(1 << 16)), content[-(1 << 15) :]
     for subject in bcic2020.SUBJECTS[1:]:
@@ -54,7 +55,7 @@ def spread(path: Path, variables: dict[str, Any]) -> None:
             file.write(content[:start])
             file.seek(len(content) - len(tail))
             file.write(tail)
-    _matlab_twin.write_mat(path, variables, compressed=True)
+    matlab_twin.write_mat(path, variables, compressed=True)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def skeletons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spread(folder / VAL / "Data_Sample01.mat", {"epo_validation": epo(50)})
     for subject in bcic2020.SUBJECTS:
         path = folder / TEST / f"{subject}.mat"
-        _matlab_twin.write_mat_7_3(path, {"epo_test": epo(50, x=None)})
+        matlab_twin.write_mat_7_3(path, {"epo_test": epo(50, x=None)})
         with h5py.File(path, "a") as file:
             file["epo_test"].create_dataset("x", (50, 64, 795), "f8")
     write_answers(folder / SHEET)
@@ -140,9 +141,9 @@ def root(tmp_path: Path) -> Path:
 def rewrite(path: Path, part: str, n_trials: int, **other: Any) -> None:
     variables = {bcic2020.STRUCTS[part]: epo(n_trials, **other)}
     if part == "test":
-        _matlab_twin.write_mat_7_3(path, variables)
+        matlab_twin.write_mat_7_3(path, variables)
     else:
-        _matlab_twin.write_mat(path, variables, compressed=True)
+        matlab_twin.write_mat(path, variables, compressed=True)
 
 
 def source_of(root: Path, part: str) -> Source:
@@ -206,8 +207,8 @@ SWAPPED = ("Fp2", "Fp1", *bcic2020.CHANNELS[2:])
 @pytest.mark.parametrize(
     ("other", "why"),
     [
-        ({"clab": _matlab_twin.cells(SWAPPED)}, "channel 1 is 'Fp2'; expected 'Fp1'"),
-        ({"clab": _matlab_twin.cells(SWAPPED[:9])}, "9 channels; expected 64"),
+        ({"clab": matlab_twin.cells(SWAPPED)}, "channel 1 is 'Fp2'; expected 'Fp1'"),
+        ({"clab": matlab_twin.cells(SWAPPED[:9])}, "9 channels; expected 64"),
         ({"fs": np.array([[250.0]])}, "fs' is 250 Hz; expected 256"),
         ({"x": np.zeros((768, 64, 50))}, "768 × 64 × 50; expected 795 × 64 × any"),
         ({"x": None}, "there is no 'epo_.*/x'"),

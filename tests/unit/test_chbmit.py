@@ -17,10 +17,10 @@ import pandas as pd
 import pytest
 
 from eegfm_bench.datasets import _chbmit_table as table
-from eegfm_bench.datasets import _chbmit_twin as twin
 from eegfm_bench.datasets import chbmit
 from eegfm_bench.datasets._prepare import prepare, twin_root
 from eegfm_bench.datasets._spec import DatasetSpec, Source, find_dataset
+from eegfm_bench.datasets._twins import chbmit as twin
 from eegfm_bench.errors import DataMissing, SignalError
 from eegfm_bench.recordings.edf import read_header
 from eegfm_bench.windows.cut import cut

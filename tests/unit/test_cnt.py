@@ -9,7 +9,7 @@ import mne
 import numpy as np
 import pytest
 
-from eegfm_bench.datasets._cnt_twin import STEP_UV, write_cnt, write_count
+from eegfm_bench.datasets._twins.cnt import STEP_UV, write_cnt, write_count
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings import cnt
 from eegfm_bench.recordings.cnt import read_cnt, read_events, read_header

@@ -270,9 +270,7 @@ def test_the_full_twin_is_everyone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faced, "SHAPE", (28, 32, 10))
-    monkeypatch.setattr(
-        faced._simulate, "record", lambda *_, **__: np.ones((32, 10)) * 3.0
-    )
+    monkeypatch.setattr(faced.eeg, "record", lambda *_, **__: np.ones((32, 10)) * 3.0)
     faced.simulate(tmp_path, "full")
     assert [s.subject for s in faced.files(tmp_path)] == list(SPEC.split.names)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eegfm_bench.datasets import _isruc_twin as twin
 from eegfm_bench.datasets import isruc
 from eegfm_bench.datasets._prepare import prepare, twin_root
 from eegfm_bench.datasets._spec import Source, find_dataset
+from eegfm_bench.datasets._twins import isruc as twin
 from eegfm_bench.datasets._verify import verify
 from eegfm_bench.errors import DataMissing, SignalError
 from eegfm_bench.symbols import PARTS

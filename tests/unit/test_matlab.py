@@ -14,7 +14,7 @@ import pytest
 from scipy.io import loadmat, savemat
 from scipy.sparse import eye_array
 
-from eegfm_bench.datasets._matlab_twin import cells, write_mat, write_mat_7_3
+from eegfm_bench.datasets._twins.matlab import cells, write_mat, write_mat_7_3
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.matlab import read_mat
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eegfm_bench.datasets import _cutters, _moabb, _moabb_export
-from eegfm_bench.datasets._moabb_runs import About
+from eegfm_bench.datasets import _cutters, _moabb
+from eegfm_bench.datasets._moabb import exporting
+from eegfm_bench.datasets._moabb.runs import About
 from eegfm_bench.datasets._prepare import dataset_ref, prepare, twin_root
 from eegfm_bench.datasets._spec import DatasetSpec, find_dataset
 from eegfm_bench.datasets._verify import verify
@@ -104,7 +105,7 @@ def test_processes_that_cut_need_no_data_root(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_labels_are_those_of_moabbs_own_paradigm(tmp_path: Path) -> None:
-    with _moabb_export._moabb_at(tmp_path) as known:
+    with exporting._moabb_at(tmp_path) as known:
         from moabb.paradigms import MotorImagery
 
         paradigm = MotorImagery(n_classes=3, events=["fake1", "fake2", "fake3"])
@@ -237,7 +238,7 @@ def test_moabb_is_asked_once(
     def refuse(*_: object) -> None:
         raise AssertionError("MOABB was imported again")
 
-    monkeypatch.setattr(_moabb_export, "_moabb_at", refuse)
+    monkeypatch.setattr(exporting, "_moabb_at", refuse)
     assert find_dataset(FAKE).protocol() == first.protocol()
     # What is kept and damaged is asked for anew.
     (kept,) = (shared_cache / "moabb").rglob("FakeDataset.json")

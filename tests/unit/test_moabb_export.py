@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from eegfm_bench.datasets import _moabb, _moabb_export, _moabb_runs
+from eegfm_bench.datasets import _moabb
+from eegfm_bench.datasets._moabb import exporting, runs
 from eegfm_bench.datasets._prepare import prepare
 from eegfm_bench.datasets._verify import verify
 from eegfm_bench.errors import DataMissing, SignalError, UnknownName
@@ -134,14 +135,14 @@ def test_an_export_that_was_killed_goes_on(
     planted: partial[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    genuine = _moabb_runs.write_whole
+    genuine = runs.write_whole
 
     def note(path: Path, write: Any) -> None:
         genuine(path, write)
         order.append(path.name)
 
-    monkeypatch.setattr(_moabb_runs, "write_whole", note)
-    monkeypatch.setattr(_moabb_export, "write_whole", note)
+    monkeypatch.setattr(runs, "write_whole", note)
+    monkeypatch.setattr(exporting, "write_whole", note)
     planted()
     whole = tmp_path / "whole"
     _moabb.fetch(NAME, whole)
@@ -177,7 +178,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_moabb_export.np, "save", full)
+        patch.setattr(exporting.np, "save", full)
         with pytest.raises(OSError, match="No space left"):
             _moabb.fetch(NAME, tmp_path)
     assert [f.name for f in folder(tmp_path).iterdir()] == ["dataset.json"]

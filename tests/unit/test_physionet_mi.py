@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from eegfm_bench.datasets import _simulate, physionet_mi
+from eegfm_bench.datasets import physionet_mi
 from eegfm_bench.datasets._eegmmidb import CHANNELS
 from eegfm_bench.datasets._prepare import prepare, twin_root
 from eegfm_bench.datasets._spec import Source
+from eegfm_bench.datasets._twins import eeg
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.edf import read_edf, read_header
 from eegfm_bench.recordings.recording import Event
@@ -205,7 +206,7 @@ def test_the_full_twin_has_the_genuine_lengths_and_counts(
     def silence(*args, duration_s, **_):  # type: ignore[no-untyped-def]
         return np.zeros((64, round(duration_s * args[4].rate_hz)))
 
-    monkeypatch.setattr(_simulate, "record", silence)
+    monkeypatch.setattr(eeg, "record", silence)
     monkeypatch.setattr(physionet_mi, "_rhythms", lambda *_: 0.0)
     monkeypatch.setattr(physionet_mi, "write_edf", noted)
     physionet_mi.simulate(tmp_path, "full")

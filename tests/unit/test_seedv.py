@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eegfm_bench.datasets import _seedv_twin, seedv
-from eegfm_bench.datasets._cnt_twin import write_cnt, write_count
+from eegfm_bench.datasets import seedv
 from eegfm_bench.datasets._prepare import prepare, twin_root
 from eegfm_bench.datasets._seedv_films import CHANNELS, DAYS, SESSIONS
 from eegfm_bench.datasets._spec import Source
+from eegfm_bench.datasets._twins import seedv as seedv_twin
+from eegfm_bench.datasets._twins.cnt import write_cnt, write_count
 from eegfm_bench.datasets._verify import EQUAL, verify
 from eegfm_bench.errors import DataMissing, SignalError
 from eegfm_bench.symbols import PARTS
 
 SPEC = seedv.DATASETS[0]
-LABELS = _seedv_twin.LABELS
+LABELS = seedv_twin.LABELS
 
 
 def skeleton(
@@ -230,7 +231,7 @@ def test_windows_equal_mne() -> None:
     for recording in ("1_2_20180810", "7_1_20180411_repaired"):
         path = twin_root(SPEC) / "seedv" / "EEG_raw" / f"{recording}.cnt"
         session = by_mne(path)
-        films, _ = _seedv_twin.schedule(recording[2], "small")
+        films, _ = seedv_twin.schedule(recording[2], "small")
         expected = np.concatenate(
             [
                 session[:, a * 200 : b * 200].reshape(62, b - a, 200).swapaxes(0, 1)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from eegfm_bench.datasets import _seedv_twin, seedv
+from eegfm_bench.datasets import seedv
 from eegfm_bench.datasets._prepare import prepare, twin_root
+from eegfm_bench.datasets._twins import seedv as seedv_twin
 from eegfm_bench.datasets._verify import EQUAL, verify
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings.cnt import read_header
@@ -79,7 +80,7 @@ def test_the_small_twin_has_the_broken_recording_and_keeps_its_budget() -> None:
 def test_the_full_twin_has_the_published_films(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_seedv_twin, "_signal", lambda *_: ())
+    monkeypatch.setattr(seedv_twin, "_signal", lambda *_: ())
     (tmp_path / "seedv").mkdir()
     SPEC.simulate(tmp_path / "seedv", "full")
     found = verify("seedv", data=tmp_path)

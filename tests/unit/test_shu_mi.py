@@ -10,9 +10,10 @@ import pytest
 from scipy.io import loadmat
 from scipy.signal import resample, welch
 
-from eegfm_bench.datasets import _matlab_twin, shu_mi
+from eegfm_bench.datasets import shu_mi
 from eegfm_bench.datasets._prepare import prepare, twin_root
 from eegfm_bench.datasets._spec import Source
+from eegfm_bench.datasets._twins import matlab as matlab_twin
 from eegfm_bench.datasets._verify import verify
 from eegfm_bench.errors import SignalError
 
@@ -38,7 +39,7 @@ def one_file(
     path.parent.mkdir(exist_ok=True)
     n = labels.shape[-1] if n_trials is None else n_trials
     variables = {"data": np.ones((n, 32, 1000)), "labels": labels} | other
-    _matlab_twin.write_mat(path, variables, compressed=True)
+    matlab_twin.write_mat(path, variables, compressed=True)
     (source,) = shu_mi.files(tmp_path)
     return source
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from eegfm_bench.datasets import _simulate, eegmat, eyes
+from eegfm_bench.datasets import eegmat, eyes
 from eegfm_bench.datasets._prepare import prepare
 from eegfm_bench.datasets._spec import DatasetSpec
+from eegfm_bench.datasets._twins import eeg
 from eegfm_bench.recordings.edf import read_edf, read_header
 
 EEGMAT, EYES = eegmat.DATASETS[0], eyes.DATASETS[0]
@@ -129,7 +130,7 @@ def test_the_same_bytes_come_twice(
     module = eegmat if spec is EEGMAT else eyes
     few = tuple((subjects[:1], length) for subjects, length in module.SMALL)
     monkeypatch.setattr(module, "SMALL", few)
-    _simulate.lead_field.cache_clear()
+    eeg.lead_field.cache_clear()
     spec.simulate(tmp_path, "small")
     paths = sorted(tmp_path.rglob("*.edf"))
     assert len(paths) == 6
@@ -200,7 +201,7 @@ def test_full_durations_are_the_genuine_ones(
         rate_hz = 500 if len(channels) == 20 else 160
         return np.ones((len(channels), round(duration_s * rate_hz)))
 
-    monkeypatch.setattr(_simulate, "record", silence)
+    monkeypatch.setattr(eeg, "record", silence)
     for module in (eegmat, eyes):
         monkeypatch.setattr(module, "_write_edf", noted)
         module.simulate(tmp_path, "full")

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from eegfm_bench.cli.show import about_counts
-from eegfm_bench.datasets import _prepare, _tuev_twin, _verify, tuev
+from eegfm_bench.datasets import _prepare, _verify, tuev
 from eegfm_bench.datasets._prepare import prepare, twin_root
 from eegfm_bench.datasets._spec import Source, find_dataset
+from eegfm_bench.datasets._twins import tuev as tuev_twin
 from eegfm_bench.errors import SignalError, SpecError
 from eegfm_bench.recordings import filters
 from eegfm_bench.recordings.edf import read_edf, read_header
@@ -70,8 +71,8 @@ def as_published(
         # All signals, as published; then the faster EKG would set MNE's rate.
         ("aaaaaaar_00000001", ()),
         ("gped_010_a_", ()),
-        (_tuev_twin.AT_256_HZ, ()),
-        (_tuev_twin.MIXED, tuev.LABELS),
+        (tuev_twin.AT_256_HZ, ()),
+        (tuev_twin.MIXED, tuev.LABELS),
     ],
 )
 def test_windows_are_those_of_the_published_order(
@@ -86,7 +87,7 @@ def test_windows_are_those_of_the_published_order(
     scale = np.abs(expected).max()
     np.testing.assert_allclose(store.x[at], expected, rtol=1e-5, atol=1e-6 * scale)
     onsets_s = store.index["onset_s"].to_numpy()[at]
-    past = runs_past_end(_tuev_twin.DURATION_S, onsets_s, window_s=5.0)
+    past = runs_past_end(tuev_twin.DURATION_S, onsets_s, window_s=5.0)
     assert (onsets_s < 0).any()
     assert past.sum() == store.manifest["wrapped"][recording] >= 2
 
@@ -148,12 +149,12 @@ def test_rows_of_one_time_stay_and_are_counted() -> None:
     told = ("2 rows repeat a time already seen, 1 of them with another label",)
     assert tuev.oddities(source_of("aaaaaaar_00000001")) == told
     at_256 = ("256 Hz, not 250", *told)
-    assert tuev.oddities(source_of(_tuev_twin.AT_256_HZ)) == at_256
-    assert tuev.oddities(source_of(_tuev_twin.QUIET)) == ()
+    assert tuev.oddities(source_of(tuev_twin.AT_256_HZ)) == at_256
+    assert tuev.oddities(source_of(tuev_twin.QUIET)) == ()
 
 
 def test_faster_and_unitless_signals_do_not_matter() -> None:
-    source = source_of(_tuev_twin.MIXED)
+    source = source_of(tuev_twin.MIXED)
     header = read_header(source.path)
     assert {"ms", "uV", ""} == set(header.units)
     assert max(header.samples_per_record) == 500

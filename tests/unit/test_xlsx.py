@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from eegfm_bench.datasets._matlab_twin import write_xlsx
+from eegfm_bench.datasets._twins.matlab import write_xlsx
 from eegfm_bench.errors import SignalError
 from eegfm_bench.recordings import xlsx
 from eegfm_bench.recordings.xlsx import read_rows

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
 from eegfm_bench.datasets._chbmit_table import durations_s, recordings_of, seizures_s
+from eegfm_bench.datasets._twins import eeg
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -58,7 +58,7 @@ TWO_GB = ("chb08", "chb23")
 # A long recording repeats so many simulated minutes, in an order of its own.
 MINUTES = 6
 
-LAB = _simulate.Lab(
+LAB = eeg.Lab(
     rate_hz=float(RATE_HZ),
     gain=1.2,
     background_uv=5.0,
@@ -69,7 +69,7 @@ LAB = _simulate.Lab(
     noise_uv=4.0,
     drift=0.05,
 )
-AWAKE = _simulate.State(unison=0.5)
+AWAKE = eeg.State(unison=0.5)
 # Amplitude of a discharge at its strongest channel, and of chewing.
 DISCHARGE_UV, CHEWING_UV = 150.0, 40.0
 
@@ -94,7 +94,7 @@ def simulate(folder: Path, size: str, *, val: str) -> None:
         (folder / case).mkdir(exist_ok=True)
         seizures = _seizures(lengths_s, is_genuine=_is_genuine(case, size))
         person, rng = _person(case)
-        focus = int(rng.integers(_simulate.N_BACKGROUND))
+        focus = int(rng.integers(eeg.N_BACKGROUND))
         for name, length_s in lengths_s.items():
             labels = labels_of(name)
             path = folder / case / f"{name}.edf"
@@ -170,10 +170,10 @@ def labels_of(name: str) -> tuple[str, ...]:
     return USUAL
 
 
-def _person(case: str) -> tuple[_simulate.Person, Generator]:
+def _person(case: str) -> tuple[eeg.Person, Generator]:
     """Draw a child; cases 01 and 21 are one."""
-    rng = _simulate.randomness(TWIN, "chb01" if case == "chb21" else case)
-    return _simulate.draw_person(_standard(SIMULATED), rng), rng
+    rng = eeg.randomness(TWIN, "chb01" if case == "chb21" else case)
+    return eeg.draw_person(_standard(SIMULATED), rng), rng
 
 
 def _standard(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ def _standard(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 def _signal(
     name: str,
-    person: _simulate.Person,
+    person: eeg.Person,
     focus: int,
     length_s: int,
     seizures: Seizures,
@@ -193,10 +193,10 @@ def _signal(
     minutes: list[NDArray[np.float64]] = []
     for first_s in range(0, length_s, 60):
         lasts_s = min(60, length_s - first_s)
-        rng = _simulate.randomness(TWIN, name, str(first_s))
+        rng = eeg.randomness(TWIN, name, str(first_s))
         if len(minutes) < MINUTES:
             minutes.append(
-                _simulate.record(
+                eeg.record(
                     _standard(SIMULATED),
                     ("A1",),
                     person,
@@ -215,7 +215,7 @@ def _signal(
             x += CHEWING_UV * _chewing(at_s - start_s, rng) * _pattern(7)
         for start_s, end_s in seizures:
             if start_s < first_s + lasts_s and end_s > first_s:
-                own = _simulate.randomness(TWIN, name, f"seizure {start_s}")
+                own = eeg.randomness(TWIN, name, f"seizure {start_s}")
                 size = DISCHARGE_UV * own.lognormal(0.0, 0.5)
                 x += size * _discharge(at_s - start_s, end_s - start_s) * pattern
         yield x
@@ -223,7 +223,7 @@ def _signal(
 
 def _pattern(place: int) -> NDArray[np.float64]:
     """Return what a place of the cortex adds to each channel (C, 1)."""
-    lead = _simulate.lead_field(_standard(SIMULATED), ("A1",))["background"]
+    lead = eeg.lead_field(_standard(SIMULATED), ("A1",))["background"]
     column: NDArray[np.float64] = lead[:, place : place + 1]
     return column
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
+from eegfm_bench.datasets._twins import eeg
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -124,8 +124,8 @@ def simulate(folder: Path, size: str, *, group: str) -> None:
     for number, n_epochs in lengths(size, group).items():
         own = folder / str(number)
         own.mkdir()
-        rng = _simulate.randomness(TWIN, group, str(number))
-        person = _simulate.draw_person(ELECTRODES, rng)
+        rng = eeg.randomness(TWIN, group, str(number))
+        person = eeg.draw_person(ELECTRODES, rng)
         cycle = [n * (1 if size == "small" else 10) for n in CYCLE_EPOCHS]
         # One epoch more: what is left of the last one has a stage too.
         stages = _stages(n_epochs + 1, cycle, rng)
@@ -218,7 +218,7 @@ def _stages(n_epochs: int, cycle: list[int], rng: Generator) -> NDArray[np.int64
 
 
 def _night(
-    person: _simulate.Person, stages: NDArray[np.int64], rng: Generator
+    person: eeg.Person, stages: NDArray[np.int64], rng: Generator
 ) -> Iterator[dict[str, NDArray[np.float64]]]:
     """Yield electrodes against Cz, X1 and X2 (T,) in µV, some epochs at a time."""
     ramp = np.sin(0.5 * np.pi * (np.arange(FADE) + 0.5) / FADE)
@@ -252,17 +252,17 @@ def _night(
         yield {
             **dict(zip(ELECTRODES, uv, strict=True)),
             "X1": chin_uv * rng.standard_normal(chin_uv.size),
-            "X2": 1e3 * _simulate.heartbeat(RATE_HZ, chin_uv.size, rng),
+            "X2": 1e3 * eeg.heartbeat(RATE_HZ, chin_uv.size, rng),
         }
 
 
 def _epochs(
-    person: _simulate.Person, uv: NDArray[np.float64], rng: Generator
+    person: eeg.Person, uv: NDArray[np.float64], rng: Generator
 ) -> NDArray[np.float64]:
     """Draw epochs (N, E, T) with 2 s to fade in; rhythms' amplitudes (N, R) in µV."""
     from scipy.fft import irfft
 
-    lead = _simulate.lead_field(ELECTRODES, REFERENCE)
+    lead = eeg.lead_field(ELECTRODES, REFERENCE)
     length = HOP + FADE
     freq = np.arange(length // 2 + 1) * (RATE_HZ / length)
     bins = np.zeros((len(uv), len(ELECTRODES), freq.size), complex)
@@ -280,7 +280,7 @@ def _epochs(
         waves = draw.view(complex)[..., 0] * (scale * weight[part])
         bins[..., part] += size * (places @ waves)
 
-    slope = np.maximum(freq, _simulate.KNEE_HZ) ** (-person.slope / 2)
+    slope = np.maximum(freq, eeg.KNEE_HZ) ** (-person.slope / 2)
     # A third of the places is enough: the others would double the time.
     loud = np.exp(person.background[::3])
     add(lead["background"][:, ::3] * loud, slope, BACKGROUND_UV / 2)
@@ -294,7 +294,7 @@ def _epochs(
 
 def _eyes(stages: NDArray[np.int64], rng: Generator) -> NDArray[np.float64]:
     """Draw eyes (E, T) in µV: they roll together, jump together, and blink."""
-    left, right = _simulate.lead_field(ELECTRODES, REFERENCE)["eyes"].T
+    left, right = eeg.lead_field(ELECTRODES, REFERENCE)["eyes"].T
     n_times = stages.size * HOP
     time_s = np.arange(n_times) / RATE_HZ
     centre_s = EPOCH_S * (np.arange(stages.size) + 0.5)
@@ -312,7 +312,7 @@ def _eyes(stages: NDArray[np.int64], rng: Generator) -> NDArray[np.float64]:
         heights_uv = uv * rng.lognormal(0.0, 0.4, n.sum())
         if is_signed:
             heights_uv *= rng.choice([-1.0, 1.0], n.sum())
-        path += _simulate._pulses(at_s, heights_uv, 0.12, RATE_HZ, n_times)
+        path += eeg._pulses(at_s, heights_uv, 0.12, RATE_HZ, n_times)
     return np.outer(left - right, sideways) + np.outer(left + right, upward)
 
 

@@ -1,6 +1,6 @@
 """Runs of MOABB's sets as they lie on disk: one array each, described beside it.
 
-From: what ``_moabb_export`` wrote. To: ``_moabb``: sources, windows and recordings.
+From: what ``export`` wrote. To: ``_moabb``: sources, windows and recordings.
 Arrays, for a FIF file holds the id of the machine that wrote it: no two machines'
 data had the same fingerprint.
 """

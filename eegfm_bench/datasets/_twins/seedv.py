@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
-from eegfm_bench.datasets._cnt_twin import write_cnt, write_count
 from eegfm_bench.datasets._seedv_films import (
     BROKEN,
     CHANNELS,
@@ -25,6 +23,8 @@ from eegfm_bench.datasets._seedv_films import (
     SESSIONS,
     Session,
 )
+from eegfm_bench.datasets._twins import eeg
+from eegfm_bench.datasets._twins.cnt import write_cnt, write_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,7 @@ PLACES = (
 )
 # The cap's reference lies between these.
 CAP_REFERENCE = ("Cz", "CPz")
-LAB = _simulate.Lab(
+LAB = eeg.Lab(
     rate_hz=float(RATE_HZ),
     gain=0.8,
     background_uv=4.0,
@@ -64,11 +64,11 @@ LAB = _simulate.Lab(
 # What films do to log amplitudes, in the order of CLASSES: far more than real ones do,
 # for models to learn it from 1 s; chosen on training and validation parts.
 STATES = (
-    _simulate.State(unison=0.3, change={"alpha": -0.9, "beta": 0.9}),
-    _simulate.State(unison=0.3, change={"beta": 1.3, "muscle": 1.0}),
-    _simulate.State(unison=0.8, change={"theta": 1.5}),
-    _simulate.State(unison=0.9, change={"alpha": 0.9}),
-    _simulate.State(unison=0.5, change={"muscle": 1.8, "mu": -0.5}),
+    eeg.State(unison=0.3, change={"alpha": -0.9, "beta": 0.9}),
+    eeg.State(unison=0.3, change={"beta": 1.3, "muscle": 1.0}),
+    eeg.State(unison=0.8, change={"theta": 1.5}),
+    eeg.State(unison=0.9, change={"alpha": 0.9}),
+    eeg.State(unison=0.5, change={"muscle": 1.8, "mu": -0.5}),
 )
 
 
@@ -132,19 +132,19 @@ def _signal(
     subject: str, session: str, films: Session, length_s: int
 ) -> Iterator[NDArray[np.float64]]:
     """Yield (C, T) in µV, a film at a time with half of the pauses beside it."""
-    person = _simulate.draw_person(PLACES, _simulate.randomness(TWIN, subject))
+    person = eeg.draw_person(PLACES, eeg.randomness(TWIN, subject))
     pauses = zip(films.ends_s[:-1], films.starts_s[1:], strict=True)
     middles = [(a + b) * RATE_HZ // 2 for a, b in pauses]
     edges = [0, *middles, length_s * RATE_HZ]
     for k, label in enumerate(films.labels):
-        x = _simulate.record(
+        x = eeg.record(
             PLACES,
             CAP_REFERENCE,
             person,
             STATES[label],
             LAB,
             duration_s=(edges[k + 1] - edges[k]) / RATE_HZ,
-            rng=_simulate.randomness(TWIN, subject, session, str(k)),
+            rng=eeg.randomness(TWIN, subject, session, str(k)),
         )
         # Above an eye against its side: blinks; from temple to temple: glances.
         upright = 3 * x[PLACES.index("Fp1")] - x[PLACES.index("F7")]

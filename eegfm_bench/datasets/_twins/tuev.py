@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegfm_bench.datasets import _simulate
+from eegfm_bench.datasets._twins import eeg
 from eegfm_bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ ELECTRODES = (
     *("T3", "T4", "T5", "T6", "A1", "A2", "Fz", "Cz", "Pz"),
 )
 REFERENCE = ("A1", "A2")
-LAB = _simulate.Lab(
+LAB = eeg.Lab(
     rate_hz=250.0,
     gain=1.0,
     background_uv=5.0,
@@ -44,7 +44,7 @@ LAB = _simulate.Lab(
     noise_uv=4.0,
     drift=0.05,
 )
-AWAKE = _simulate.State(unison=0.5)
+AWAKE = eeg.State(unison=0.5)
 
 # Recordings of every subject of train (the last two validate) and index of eval: 160 +
 # 48 + 142 windows, so 2 passes over train and val and one over test are 558.
@@ -103,31 +103,27 @@ def simulate(folder: Path, size: str) -> None:
             f"public. Choose 'small'."
         )
     for subject, n_recordings in TRAIN.items():
-        person = _simulate.draw_person(
-            ELECTRODES, _simulate.randomness(TWIN, "train", subject)
-        )
+        person = eeg.draw_person(ELECTRODES, eeg.randomness(TWIN, "train", subject))
         for k in range(1, n_recordings + 1):
             name = f"{subject}_{k:08d}"
             _write(folder / "edf" / "train" / subject / name, person, subject)
     for index, names in EVAL.items():
-        person = _simulate.draw_person(
-            ELECTRODES, _simulate.randomness(TWIN, "eval", index)
-        )
+        person = eeg.draw_person(ELECTRODES, eeg.randomness(TWIN, "eval", index))
         for name in names:
             _write(folder / "edf" / "eval" / index / name, person, index)
 
 
-def _write(stem: Path, person: _simulate.Person, who: str) -> None:
+def _write(stem: Path, person: eeg.Person, who: str) -> None:
     """Write one recording, its rows and, of two channels, the files not used here."""
-    rng = _simulate.randomness(TWIN, stem.name)
+    rng = eeg.randomness(TWIN, stem.name)
     lab = replace(LAB, rate_hz=256.0) if stem.name == AT_256_HZ else LAB
     order = (rng.permutation(N_CLASSES) + 1).tolist()
-    x = _simulate.record(
+    x = eeg.record(
         ELECTRODES, REFERENCE, person, AWAKE, lab, duration_s=DURATION_S, rng=rng
     )
     # Where a patient's discharges begin stays: a place, and a side.
-    own = _simulate.randomness(TWIN, "focus", who)
-    focus, side = int(own.integers(_simulate.N_BACKGROUND)), int(own.integers(2))
+    own = eeg.randomness(TWIN, "focus", who)
+    focus, side = int(own.integers(eeg.N_BACKGROUND)), int(own.integers(2))
     at_s = np.arange(x.shape[1]) / lab.rate_hz
     for k, label in enumerate(order):
         begin, end = (round((k + i) * STRETCH_S * lab.rate_hz) for i in (0, 1))
@@ -167,7 +163,7 @@ def _seen(
     label: int, at_s: NDArray[np.float64], focus: int, side: int, rng: Generator
 ) -> NDArray[np.float64]:
     """Return what an event of a class adds to each electrode (C, T) in µV."""
-    lead = _simulate.lead_field(ELECTRODES, REFERENCE)
+    lead = eeg.lead_field(ELECTRODES, REFERENCE)
     if label == SPSW:
         spikes = _bells(at_s, 1.3, 0.35, 0.02, rng)
         uv, place = SPSW_UV, lead["background"][:, [focus]]
@@ -213,7 +209,7 @@ def _write_edf(
     import edfio
 
     ekg_hz = 2 * rate_hz if path.stem == MIXED else rate_hz
-    ekg_uv = 1e3 * _simulate.heartbeat(ekg_hz, round(DURATION_S * ekg_hz), rng)
+    ekg_uv = 1e3 * eeg.heartbeat(ekg_hz, round(DURATION_S * ekg_hz), rng)
     signals = [
         *(
             _signal(f"EEG {name.upper()}-REF", row, rate_hz)

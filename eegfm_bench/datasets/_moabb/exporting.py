@@ -1,7 +1,7 @@
 """What MOABB hands out, written down once: a set's description and its runs.
 
 From: a class of MOABB's, which downloads and reads. To: ``dataset.json``, a
-``sub-*.json`` and one array a run, for ``_moabb_runs``.
+``sub-*.json`` and one array a run, for ``runs``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from eegfm_bench.datasets._moabb_runs import (
+from eegfm_bench.datasets._moabb.runs import (
     NEW,
     About,
     Run,

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eegfm_bench.datasets._moabb_export import SEEDED, describe, export
-from eegfm_bench.datasets._moabb_runs import (
+from eegfm_bench.datasets._moabb.exporting import SEEDED, describe, export
+from eegfm_bench.datasets._moabb.runs import (
     ABOUT,
     PREFIX,
     RATE_HZ,
