@@ -279,6 +279,12 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
             f"  stretched: {sum(stretched.values())} windows that run past the end of "
             f"{', '.join(sorted(stretched))}"
         )
+    empty = manifest["flat_windows"]
+    if empty:
+        lines.append(
+            f"  WARNING: {sum(empty.values())} windows in which no channel moves, of "
+            f"{listed(sorted(empty))}; kept as recorded"
+        )
     wrapped = manifest["wrapped"]
     if wrapped:
         lines.append(

@@ -234,6 +234,7 @@ def _write(
             }
             for s in sources
         }
+    _refuse_between_points(spec, recipe, index)
     rows = index.groupby("recording", sort=False).indices
     with UnfinishedStore(
         path,
@@ -255,6 +256,23 @@ def _write(
                     progress(len(store.done), len(sources))
         is_twin = state == "simulated" and not spec.is_made_up
         store.finish(_told(manifest, sources, store.done, is_twin=is_twin))
+
+
+def _refuse_between_points(
+    spec: DatasetSpec, recipe: Recipe, index: pd.DataFrame
+) -> None:
+    """Refuse a model's rate at which windows would begin between time points."""
+    if recipe.rate_hz == spec.recipe.rate_hz or recipe.window_steps:
+        return
+    at = index["onset_s"].to_numpy(np.float64) * recipe.rate_hz
+    n_between = int((np.abs(at - np.round(at)) > 1e-3).sum())
+    if n_between:
+        raise SpecError(
+            f"At {recipe.rate_hz:g} Hz {n_between} of {len(at)} windows of "
+            f"{spec.name} would begin between two time points: they are placed at "
+            f"{spec.recipe.rate_hz:g} Hz. Use a model that listens at "
+            f"{spec.recipe.rate_hz:g} Hz, or have it resample by itself."
+        )
 
 
 def _piece(source: Source, index: pd.DataFrame, at: Any) -> Piece:
@@ -298,6 +316,7 @@ def _told(
         "dropped_tail_s": of_each("uncovered_s"),
         "stretched": of_each("stretched"),
         "wrapped": of_each("wrapped"),
+        "flat_windows": of_each("flat_windows"),
         "identical_recordings": [names for names in same.values() if names[1:]],
     }
 

@@ -46,7 +46,7 @@ def cut_recording(
     noted : dict of plain data
         ``sha256`` of the file, ``extra_sha256`` of those beside it, ``duration_s``,
         ``flat`` channels, ``uncovered_s`` that no window holds, ``stretched`` and
-        ``wrapped`` windows.
+        ``wrapped`` windows, and ``flat_windows`` in which no channel moves.
 
     Raises
     ------
@@ -72,6 +72,7 @@ def cut_recording(
         "uncovered_s": 0.0,
         "stretched": 0,
         "wrapped": 0,
+        "flat_windows": 0,
     }
     left_s = _uncovered_s(recording.duration_s, onsets_s, recipe.window_s)
     if left_s > 0.5 / recording.rate_hz:
@@ -83,7 +84,7 @@ def cut_recording(
         )
         how = "wrapped" if recipe.past_end == "wrap" else "stretched"
         noted[how] = int(past_end.sum())
-        write_rows(x_path, piece.first, _blocks(recording, recipe, piece))
+        write_rows(x_path, piece.first, _blocks(recording, recipe, piece, noted))
     return noted
 
 
@@ -110,9 +111,12 @@ def _processed(recording: Recording, recipe: Recipe) -> Recording:
 
 
 def _blocks(
-    recording: Recording, recipe: Recipe, piece: Piece
+    recording: Recording, recipe: Recipe, piece: Piece, noted: dict[str, Any]
 ) -> Iterator[NDArray[np.float32]]:
-    """Cut windows (n, C, T), so many at once as window steps are computed on."""
+    """Cut windows (n, C, T), so many at once as window steps are computed on.
+
+    Windows in which no channel moves are counted.
+    """
     expected = (len(recipe.channels), recipe.n_times)
     for start in range(0, piece.onsets_s.size, filters.WINDOWS_AT_ONCE):
         x, _ = filters.apply_to_windows(
@@ -131,6 +135,10 @@ def _blocks(
                 f"at {recording.rate_hz:g} Hz after the recipe's steps; expected "
                 f"{expected[0]} × {expected[1]}. Give the recipe a step that resamples."
             )
+        # A trial of zeros is lost data, and no channel of the recording is flat.
+        moves = x[:, 0, 0] != x[:, 0, -1]
+        for at in np.flatnonzero(~moves):
+            noted["flat_windows"] += not np.ptp(x[at], axis=1).any()
         yield x
 
 

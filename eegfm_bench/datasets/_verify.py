@@ -123,10 +123,22 @@ def verify(
     here = {source.subject for source in sources}
     index = spec.plan(sources)
     by_part = {part: int((index["part"] == part).sum()) for part in PARTS}
+    # Where nobody knows who belongs to the set, its counts tell whether all are here.
+    stated = spec.facts.windows
+    is_partial = bool(absent) or (
+        not spec.everyone and any(by_part[part] != n for part, n in stated.items())
+    )
+    state = "partial" if is_partial else "complete"
+    if spec.is_made_up:
+        state = "simulated"
     return Verification(
         dataset=spec.name,
         protocol=spec.protocol(),
-        data="simulated" if spec.is_made_up else "partial" if absent else "complete",
+        data="simulated"
+        if spec.is_made_up
+        else "partial"
+        if is_partial
+        else "complete",
         root=str(root),
         facts=spec.facts.source,
         lines=(

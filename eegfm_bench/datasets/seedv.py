@@ -151,8 +151,6 @@ def oddities(source: Source) -> tuple[str, ...]:
         broken = source.path.with_name(f"{stem.removesuffix(REPAIRED)}.cnt")
         if broken.exists():
             said.append(f"repaired copy; {broken.name} beside it is not used")
-    if header.n_bytes != 4:
-        said.append(f"values of {8 * header.n_bytes} bits, not 32")
     if header.n_spare:
         said.append(f"{header.n_spare} time points after the last that is counted")
     return tuple(said)
@@ -185,6 +183,12 @@ def _header(source: Source) -> CntHeader:
         raise SignalError(
             f"{source.path}: {header.rate_hz:g} Hz; expected {RATE_HZ}: at another "
             f"rate every film would lie elsewhere. Fetch it again."
+        )
+    # A damaged count reads like narrower values, and gives noise of the right length.
+    if header.n_bytes != 4:
+        raise SignalError(
+            f"{source.path}: its header speaks of values of {8 * header.n_bytes} bits; "
+            f"expected 32, as in all recordings of SEED-V. Fetch it again."
         )
     return header
 

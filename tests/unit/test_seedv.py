@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -195,6 +196,16 @@ def test_another_rate_would_move_every_film_and_is_refused(
         file.write(rate_hz.to_bytes(2, "little"))
     message = rf"3_1_20180414\.cnt: {rate_hz} Hz; expected 1000"
     with pytest.raises(SignalError, match=message):
+        seedv.windows(source)
+
+
+def test_narrower_values_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = one(tmp_path, "3_1_20180414", seconds=3400)
+    header = replace(seedv.read_header(source.path), n_bytes=2)
+    monkeypatch.setattr(seedv, "read_header", lambda _: header)
+    with pytest.raises(SignalError, match=r"3_1_20180414\.cnt: .* values of 16 bits"):
         seedv.windows(source)
 
 

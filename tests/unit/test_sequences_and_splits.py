@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from eegfm_bench.batches import EEGDataModule
-from eegfm_bench.datasets import _prepare
+from eegfm_bench.cli.show import about_windows
+from eegfm_bench.datasets import _prepare, _verify
 from eegfm_bench.datasets._prepare import prepare, twin_root
 from eegfm_bench.datasets._spec import DatasetSpec, Facts, Source, Split, find_dataset
 from eegfm_bench.errors import SignalError, SpecError
 from eegfm_bench.models._spec import InputShape, find_model
+from eegfm_bench.recordings.recording import Recording
+from eegfm_bench.symbols import PARTS
 from eegfm_bench.training.fit import predict
 
 S = 2
@@ -149,3 +152,57 @@ def test_a_total_alone_is_held_against_the_plan() -> None:
     assert _prepare._is_as_published(spec, index, allow_partial=False)
     with pytest.raises(SignalError, match="2 windows in all; expected 3"):
         _prepare._is_as_published(spec, index.iloc[:2], allow_partial=False)
+
+
+def test_windows_in_which_nothing_moves_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plain = find_dataset("eegmat")
+
+    def read(source: Source) -> Recording:
+        recording = plain.read(source)
+        x = recording.x.copy()
+        if source.recording == "Subject00_1":
+            x[:, : 5 * round(recording.rate_hz)] = 0.0
+        return recording.with_signal(x)
+
+    recipe = replace(plain.recipe, rate_hz=500.0, steps=(), version=98)
+    spec = replace(plain, recipe=recipe, read=read)
+    monkeypatch.setattr(_prepare, "find_dataset", lambda name: spec)
+    manifest = prepare("eegmat", jobs=1).manifest
+    assert manifest["flat_windows"] == {"Subject00_1": 1}
+    assert manifest["flat_channels"] == {}
+    assert any(
+        "1 windows in which no channel moves" in line
+        for line in about_windows({**manifest, "path": "p"})
+    )
+
+
+def test_a_rate_at_which_windows_begin_between_points_is_refused_before_cutting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = find_dataset("eegmat")
+    spec = replace(
+        plain,
+        recipe=replace(plain.recipe, version=97),
+        windows=lambda source: (np.array([0.005, 1.0]), np.array([0, 1])),
+    )
+    monkeypatch.setattr(_prepare, "find_dataset", lambda name: spec)
+    monkeypatch.setattr(_prepare, "cut_all", lambda *a, **k: pytest.fail("it cut"))
+    with pytest.raises(SpecError, match=r"At 128 Hz \d+ of \d+ windows of eegmat"):
+        prepare("eegmat", rate_hz=128.0)
+
+
+def test_a_set_of_unknown_people_is_partial_until_its_counts_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = find_dataset("eegmat")
+    root = twin_root(plain)
+    spec = replace(plain, subjects=())
+    monkeypatch.setattr(_verify, "find_dataset", lambda name: spec)
+    assert _verify.verify("eegmat", data=root).data == "partial"
+    index = spec.plan(spec.find(root))
+    stated = {part: int((index["part"] == part).sum()) for part in PARTS}
+    facts = replace(plain.facts, windows=stated, windows_by_class={})
+    spec = replace(spec, facts=facts)
+    assert _verify.verify("eegmat", data=root).data == "complete"
