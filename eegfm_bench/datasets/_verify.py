@@ -134,11 +134,7 @@ def verify(
     return Verification(
         dataset=spec.name,
         protocol=spec.protocol(),
-        data="simulated"
-        if spec.is_made_up
-        else "partial"
-        if is_partial
-        else "complete",
+        data=state,
         root=str(root),
         facts=spec.facts.source,
         lines=(
