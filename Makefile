@@ -58,6 +58,7 @@ golden: $(READY)  ## remake golden files (their own commit, with a changelog lin
 
 docs: $(READY)  ## remake the generated pages of docs/
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/generate_models.py
 
 test-faults: $(READY)  ## kills, full disks and other violence
 	$(BIN)/python -m pytest -m faults

@@ -190,7 +190,10 @@ def table_of(which: str, source: str, runs: Path) -> Table:
 
 # Tables of what is declared: their number, and who declares it. By name, since the
 # command line itself imports no model.
-DECLARED = {"6": ("eegfm_bench.models.trace.architecture", "architecture")}
+DECLARED = {
+    "6": ("eegfm_bench.models.trace.architecture", "architecture"),
+    "9": ("eegfm_bench.runs.recipes", "table_of_recipes"),
+}
 
 
 def text_of(table: Table | Declared, form: str) -> str:

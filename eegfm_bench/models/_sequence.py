@@ -11,7 +11,7 @@ units of the head, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -84,6 +84,17 @@ class InSequence(nn.Module):
         logits_NK: Tensor = self.head(self._alone(x_BSCT))
         return logits_NK.unflatten(0, (-1, self.sequence))
 
+    @property
+    def n_layers(self) -> int:
+        """How many layers the model of single windows names."""
+        n_layers: int = self.model.n_layers
+        return n_layers
+
+    def layer_of(self, name: str) -> int:
+        """Return the layer of a parameter of the model of single windows."""
+        layer: int = self.model.layer_of(name.removeprefix("model."))
+        return layer
+
     def set_prior(self, y: Tensor) -> None:
         """Hand training labels (N,) to a model that takes nothing else."""
         self.model.set_prior(y)
@@ -104,6 +115,14 @@ class InSequenceWithLoss(InSequence):
         return loss
 
 
+class InSequenceWithFit(InSequence):
+    """The same around a model whose features are fitted to the training windows."""
+
+    def fit_features(self, x_batches: Iterable[Tensor], y: Tensor) -> None:
+        """Hand single windows (B S, C, T) of sequences (B, S, C, T) on."""
+        self.model.fit_features((x_BSCT.flatten(0, 1) for x_BSCT in x_batches), y)
+
+
 def in_sequence(
     model: Any, shape: InputShape, *, scale: str, is_trained: bool
 ) -> InSequence:
@@ -120,7 +139,8 @@ def in_sequence(
         Whether a head can be trained; else every window is judged by itself.
     """
     if not is_trained:
-        return InSequence(model, sequence=shape.sequence, head=model.head)
+        alone = InSequenceWithFit if hasattr(model, "fit_features") else InSequence
+        return alone(model, sequence=shape.sequence, head=model.head)
     head = SequenceHead(
         _n_features(model, shape),
         sequence=shape.sequence,

@@ -62,6 +62,14 @@ class Model(Protocol):
 
     Optional: ``replace_head(head)``, where assigning ``head`` would not do it.
 
+    Optional, for recipes whose learning rate falls from layer to layer: ``n_layers``,
+    and ``layer_of(name)``, which gives the layer of a parameter that is not the head's,
+    0 for what is nearest to the input and ``n_layers - 1`` for the last.
+
+    Optional, where the head is solved for: ``fit_features(x_batches, y)``, called once
+    with the training windows, batch by batch in µV, and all their labels (N,), before
+    features are taken.
+
     Optional: ``loss(x_BCT, y_B, criterion)`` gives the scalar that training
     minimises, for a model that learns from more than its logits. ``criterion`` maps
     logits (N, K) and labels (N,) to the recipe's cross-entropy. Without it, training
@@ -77,6 +85,19 @@ class Model(Protocol):
     def __call__(self, x_BCT: Tensor) -> Tensor:
         """Return logits (B, K) of windows (B, C, T) in µV."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How large a model is: parameters of encoder and head, and a window's cost.
+
+    ``flops`` are additions and multiplications of one window's forward pass, as
+    ``torch.utils.flop_counter`` counts matrix products and convolutions.
+    """
+
+    encoder: int
+    head: int
+    flops: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +123,14 @@ class ModelSpec:
         Identifies the source files, for a model that is not of this package.
     is_seeded : bool
         Whether the seed can change anything.
+    input_scale : str
+        What is done to windows in µV before anything else, in plain words.
+    channel_use : str
+        How channels are told apart: by order, or by which names.
+    differences : tuple of str
+        What differs from the source, each with its reason.
+    sizes : mapping of scale to Size
+        Declared for 16 channels × 2000 time points and two classes.
     version : int
         Raised when the architecture changes under the same name.
     skip : function of InputShape
@@ -126,6 +155,10 @@ class ModelSpec:
     is_seeded: bool = True
     version: int = 1
     pretrained_on: tuple[str, ...] = ()
+    input_scale: str = "none: the model takes µV"
+    channel_use: str = "by their order"
+    differences: tuple[str, ...] = ()
+    sizes: Mapping[str, Size] = field(default_factory=dict)
     skip: Callable[[InputShape], str | None] = lambda shape: None
     check: Callable[[Mapping[str, Any], str], Mapping[str, Any]] | None = None
 

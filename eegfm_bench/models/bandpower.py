@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from eegfm_bench.models._spec import InputShape, model
+from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import ClosedFormRecipe
 
 # Delta, theta, alpha, beta, low gamma: the field's customary borders.
@@ -60,6 +60,12 @@ class BandPower(nn.Module):
     reference="none: written for this suite",
     licence="same as this package",
     is_seeded=False,
+    input_scale="none: log of power in µV², then unit deviation in the training part",
+    channel_use="by their order: each has features of its own",
+    sizes={
+        "paper": Size(encoder=0, head=162, flops=160_480),
+        "small": Size(encoder=0, head=162, flops=160_480),
+    },
 )
 def bandpower(shape: InputShape, *, scale: str) -> BandPower:
     """Five bands per channel, linear head."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from eegfm_bench.models._spec import InputShape, model
+from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import NoRecipe
 
 
@@ -48,6 +48,12 @@ class Chance(nn.Module):
     reference="none: the floor of every table",
     licence="same as this package",
     is_seeded=False,
+    input_scale="none: windows are not read",
+    channel_use="none",
+    sizes={
+        "paper": Size(encoder=0, head=0, flops=0),
+        "small": Size(encoder=0, head=0, flops=0),
+    },
 )
 def chance(shape: InputShape, *, scale: str) -> Chance:
     """Class frequencies of the training part."""

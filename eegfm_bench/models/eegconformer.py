@@ -11,22 +11,7 @@ Letters: B windows, C channels, T time points, U time points after the convoluti
 L taps of a temporal kernel, F temporal filters, O filters across channels (as many),
 P blocks of time, N = B P, W frequencies, S steps after pooling, D features, K classes.
 
-Differences from the source, each with its reason:
-
-- The input is divided by 10 µV, so that ordinary EEG has a deviation near 1. The
-  paper standardises with the mean and deviation of all training data; a fixed number
-  needs no pass over them and keeps what amplitude says about a window.
-- The optimiser is this suite's AdamW with a cosine schedule, betas (0.9, 0.999) and
-  50 epochs at batch size 72, not Adam with betas (0.5, 0.999) and 2,000 epochs: every
-  model here is trained by one recipe. The learning rate, 2e-4, is the paper's.
-- No segments of other trials are recombined into new ones: no model's data are
-  augmented here.
-- Kernels and pooling keep 25, 75 and 15 time points at any rate, as the quoted
-  baselines do. The paper's data have 250 Hz.
-- The first two convolutions are one (below): the same function and gradients,
-  rounding apart, at a fraction of the time.
-- At the small scale, everything is smaller and the head sees the mean over S, not all
-  S steps in a row: a budget of 4 ms a window and 128 hidden units.
+What differs from the source is in ``DIFFERENCES``, with its reasons.
 
 One convolution of two. Nothing stands between the kernels k_f over time and the
 weights w_ofc across filters and channels, so that
@@ -52,8 +37,26 @@ from torch.nn import functional as F
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
 from eegfm_bench.models._fourier import fft_length
-from eegfm_bench.models._spec import InputShape, model
+from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import TrainingRecipe
+
+DIFFERENCES = (
+    "The input is divided by 10 µV, so that ordinary EEG has a deviation near 1. The "
+    "paper standardises with the mean and deviation of all training data; a fixed "
+    "number needs no pass over them and keeps what amplitude says about a window.",
+    "The optimiser is this suite's AdamW with a cosine schedule, betas (0.9, 0.999) "
+    "and 50 epochs at batch size 72, not Adam with betas (0.5, 0.999) and 2,000 "
+    "epochs: every model here is trained by one recipe. The learning rate, 2e-4, is "
+    "the paper's.",
+    "No segments of other trials are recombined into new ones: no model's data are "
+    "augmented here.",
+    "Kernels and pooling keep 25, 75 and 15 time points at any rate, as the quoted "
+    "baselines do. The paper's data have 250 Hz.",
+    "The first two convolutions are one: the same function and gradients, rounding "
+    "apart, at a fraction of the time.",
+    "At the small scale, everything is smaller and the head sees the mean over S, not "
+    "all S steps in a row: a budget of 4 ms a window and 128 hidden units.",
+)
 
 # Brings ordinary EEG, a few to a few tens of µV, near unit deviation.
 SCALE_UV = 10.0
@@ -261,6 +264,14 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     reference="Song et al. 2023, IEEE Trans. Neural Syst. Rehabil. Eng. 31, 710-719",
     licence="BSD-3-Clause",
     code="https://github.com/braindecode/braindecode",
+    input_scale="divided by 10 µV",
+    channel_use="by their order: each spatial filter weighs all channels",
+    differences=DIFFERENCES,
+    # The first two convolutions counted as the one product they are computed by.
+    sizes={
+        "paper": Size(encoder=1_455_680, head=66, flops=62_464_192),
+        "small": Size(encoder=8_656, head=66, flops=3_066_048),
+    },
     check=_checked,
 )
 def eegconformer(

@@ -10,19 +10,7 @@ Letters: B windows, C channels, T time points, U time points after the temporal
 convolution, L taps of a temporal kernel, F temporal filters, R spatial filters (a
 fixed number per temporal filter), W frequencies, D features, K classes.
 
-Differences from the source, each with its reason:
-
-- The input is divided by 10 µV, so that ordinary EEG has a deviation near 1: the
-  first batch norm adds 1e-3 to a variance, which would drown a signal in volts, and
-  a fixed number keeps what amplitude says about a window.
-- Batch norm's momentum is 0.1, not 0.01: small datasets give a run few steps, and
-  running statistics that lag behind the weights spoil every evaluation.
-- The head is the paper's constrained linear layer, as in its authors' code;
-  braindecode's default, unconstrained, is deprecated there.
-- The temporal kernel keeps 64 taps at any rate, as the quoted baselines do. The
-  paper's half a second is 64 taps at 128 Hz; at 200 Hz they span 0.32 s.
-- The order of the first two convolutions is exchanged (below): the same function
-  and gradients, rounding apart, at a fraction of the time.
+What differs from the source is in ``DIFFERENCES``, with its reasons.
 
 Exchanging the order. With a kernel k_f over time, its batch norm's mean m_f and
 variance v_f, scale g_f and offset b_f, and spatial weights w_rc, row r of filter f is
@@ -49,8 +37,22 @@ from torch.nn import functional as F
 
 from eegfm_bench.models._braindecode import braindecode_models
 from eegfm_bench.models._fourier import fft_length
-from eegfm_bench.models._spec import InputShape, model
+from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import TrainingRecipe
+
+DIFFERENCES = (
+    "The input is divided by 10 µV, so that ordinary EEG has a deviation near 1: the "
+    "first batch norm adds 1e-3 to a variance, which would drown a signal in volts, "
+    "and a fixed number keeps what amplitude says about a window.",
+    "Batch norm's momentum is 0.1, not 0.01: small datasets give a run few steps, and "
+    "running statistics that lag behind the weights spoil every evaluation.",
+    "The head is the paper's constrained linear layer, as in its authors' code; "
+    "braindecode's default, unconstrained, is deprecated there.",
+    "The temporal kernel keeps 64 taps at any rate, as the quoted baselines do. The "
+    "paper's half a second is 64 taps at 128 Hz; at 200 Hz they span 0.32 s.",
+    "The order of the first two convolutions is exchanged: the same function and "
+    "gradients, rounding apart, at a fraction of the time.",
+)
 
 # Brings ordinary EEG, a few to a few tens of µV, near unit deviation.
 SCALE_UV = 10.0
@@ -279,6 +281,14 @@ def _too_short(shape: InputShape) -> str | None:
     reference="Lawhern et al. 2018, J. Neural Eng. 15, 056013",
     licence="BSD-3-Clause",
     code="https://github.com/braindecode/braindecode",
+    input_scale="divided by 10 µV",
+    channel_use="by their order: each spatial filter weighs all channels",
+    differences=DIFFERENCES,
+    # Counted in the exchanged order; Fourier transforms are not.
+    sizes={
+        "paper": Size(encoder=1_360, head=1_986, flops=1_828_736),
+        "small": Size(encoder=1_360, head=1_986, flops=1_828_736),
+    },
     # With some forty steps in all there is no time to overfit.
     small_options={"drop_prob": 0.0},
     skip=_too_short,

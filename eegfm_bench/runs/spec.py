@@ -17,7 +17,17 @@ from eegfm_bench.errors import SpecError, UnknownName
 # Fields born after the first published records. Each enters the hash only when
 # it differs from the value that reproduces the older runs, so that growth never
 # renames an answered question. {"dotted.field": value_before_it_existed}
-BORN_LATER: dict[str, Any] = {"code": None}
+BORN_LATER: dict[str, Any] = {
+    "code": None,
+    "recipe.optimizer": "adamw",
+    "recipe.head_lr": None,
+    "recipe.layer_decay": None,
+    "recipe.decays": "all",
+    "recipe.warmup_epochs": 0.0,
+    "recipe.patience": None,
+    "recipe.solver": "ridge",
+    "recipe.standardise": True,
+}
 
 Selection = Literal["auroc", "cohen_kappa", "balanced_accuracy", "last"]
 
@@ -45,7 +55,12 @@ class TrainingRecipe(_Frozen):
     """How a model is trained; every value here changes numbers.
 
     ``class_weights`` weighs the loss by inverse class frequency in the training
-    part: the two-class scores are judged at a threshold of 0.5.
+    part: the two-class scores are judged at a threshold of 0.5. ``head_lr`` is the
+    learning rate of the head alone. ``layer_decay`` multiplies the rate once for every
+    layer between a weight and the head. ``decays`` says which weights decay: ``all``,
+    or ``matrices``, which leaves out biases and norms. ``warmup_epochs`` raise the rate
+    evenly from nothing. Training ends after ``patience`` epochs without a better
+    validation score.
     """
 
     kind: Literal["gradient"] = "gradient"
@@ -55,6 +70,12 @@ class TrainingRecipe(_Frozen):
     weight_decay: float = Field(ge=0, default=0.0)
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float | None = Field(gt=0, default=None)
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    head_lr: float | None = Field(gt=0, default=None)
+    layer_decay: float | None = Field(gt=0, le=1, default=None)
+    decays: Literal["all", "matrices"] = "all"
+    warmup_epochs: float = Field(ge=0, default=0.0)
+    patience: int | None = Field(ge=1, default=None)
     label_smoothing: float = Field(ge=0, lt=1, default=0.0)
     class_weights: Literal["none", "balanced"] = "balanced"
     precision: Literal["32", "bf16"] = "32"
@@ -68,9 +89,16 @@ class TrainingRecipe(_Frozen):
 
 
 class ClosedFormRecipe(_Frozen):
-    """How a head is solved for: penalties tried, and what picks among them."""
+    """How a head is solved for: penalties tried, and what picks among them.
+
+    ``solver`` is ``ridge`` regression onto class indicators, or ``logistic``.
+    ``standardise`` gives every feature unit deviation in the training part first, so
+    that a penalty means the same to all.
+    """
 
     kind: Literal["closed_form"] = "closed_form"
+    solver: Literal["ridge", "logistic"] = "ridge"
+    standardise: bool = True
     penalties: tuple[float, ...] = tuple(10.0**k for k in range(-3, 5))
     class_weights: Literal["none", "balanced"] = "balanced"
     select: Selection = "auroc"

@@ -12,6 +12,7 @@ from typing import Any
 
 from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import SpecError, UnknownName
+from eegfm_bench.runs.recipes import recipe_book
 from eegfm_bench.runs.spec import (
     ClosedFormRecipe,
     DatasetRef,
@@ -58,8 +59,20 @@ def cells_of(
     ]
 
 
-def chosen_options(cell: Cell, described: Mapping[str, Any]) -> dict[str, Any]:
+def _stated(cell: Cell) -> dict[str, Any]:
+    """Return what sources state for a cell: recipe fields and options."""
+    book = recipe_book(cell.model) if cell.scale == "paper" else None
+    return {} if book is None else book.values(cell.dataset)
+
+
+def chosen_options(
+    cell: Cell,
+    described: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return a cell's settings that are options of its model, with their types.
+
+    Sources state some for a dataset; the cell's own come before them.
 
     Names of the recipe are no options: they always set the recipe.
 
@@ -72,7 +85,9 @@ def chosen_options(cell: Cell, described: Mapping[str, Any]) -> dict[str, Any]:
     kind = _RECIPE_KINDS[described["recipes"][cell.scale]["kind"]]
     return {
         key: _like(defaults[key], value, key, cell.model)
-        for key, value in cell.settings
+        for key, value in (
+            dict(cell.settings) if settings is None else settings
+        ).items()
         if key in defaults and key not in kind.model_fields
     }
 
@@ -106,17 +121,18 @@ def make_spec(
     kind = _RECIPE_KINDS[recipe_values["kind"]]
     if kind is not NoRecipe:
         recipe_values["select"] = prepared["manifest"]["main_score"]
+    settings = {**_stated(cell), **dict(cell.settings)}
     stated = find_dataset(cell.dataset).class_weights
     if kind is TrainingRecipe and cell.scale == "paper" and stated is not None:
         recipe_values["class_weights"] = stated
-    for key, value in cell.settings:
+    for key, value in settings.items():
         # Without anything to choose, nothing of a recipe can be set.
         if key in kind.model_fields and kind is not NoRecipe:
             recipe_values[key] = value
     defaults = described["options"][cell.scale]
     options = {
         key: value
-        for key, value in chosen_options(cell, described).items()
+        for key, value in chosen_options(cell, described, settings).items()
         if value != defaults[key]
     }
     spec: RunSpec = checked(

@@ -19,6 +19,7 @@ from eegfm_bench.batches import Batch
 from eegfm_bench.errors import RunFailed
 from eegfm_bench.runs.spec import TrainingRecipe
 from eegfm_bench.training.metrics import validation_score
+from eegfm_bench.training.optimizer import optimizer_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +59,7 @@ class LitClassifier(L.LightningModule):
         self.recipe = recipe
         self.n_steps = n_steps
         self.best_epoch = 0
+        self.epochs_run = 0
         self.best_score = -float("inf")
         self.best_state: dict[str, Tensor] = {}
         self.best_val_scores: NDArray[np.float64] = np.empty((0, 0))
@@ -109,7 +111,7 @@ class LitClassifier(L.LightningModule):
         scores_NK = torch.cat([s for s, _ in self._val_seen]).numpy()
         labels = torch.cat([y for _, y in self._val_seen]).numpy()
         self._val_seen.clear()
-        epoch = self.current_epoch + 1
+        epoch = self.epochs_run = self.current_epoch + 1
         value = float(epoch)
         if self.recipe.select != "last":
             value = validation_score(self.recipe.select, labels, scores_NK)
@@ -122,19 +124,14 @@ class LitClassifier(L.LightningModule):
             self.best_val_scores = scores_NK
         if self._on_epoch is not None:
             self._on_epoch(epoch, value)
+        patience = self.recipe.patience
+        if patience is not None and epoch - self.best_epoch >= patience:
+            self.trainer.should_stop = True
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW with the recipe's schedule, stepped per batch."""
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
-        )
-        if self.recipe.schedule == "constant":
-            return optimizer
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, T_max=self.n_steps, eta_min=min(1e-6, self.recipe.lr)
-        )
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        """Return the recipe's optimiser and schedule, stepped per batch."""
+        steps_per_epoch = self.n_steps / self.recipe.epochs
+        return optimizer_of(self.model, self.recipe, self.n_steps, steps_per_epoch)
 
 
 def _class_weights(

@@ -253,7 +253,7 @@ def _train_by_gradient(
         val_score=None if is_last else classifier.best_score,
     )
     counts = data.store.counts()
-    passes = recipe.epochs * (counts["train"] + counts["val"])
+    passes = classifier.epochs_run * (counts["train"] + counts["val"])
     return checkpoint, classifier.best_val_scores, passes
 
 
@@ -279,6 +279,12 @@ def _solve(
     model: Any, data: EEGDataModule, recipe: ClosedFormRecipe, device: str
 ) -> Trained:
     labels = data.store.index["label"].to_numpy(np.int64)
+    counts = data.store.counts()
+    passes = counts["train"] + counts["val"]
+    if hasattr(model, "fit_features"):
+        windows = (batch.x.to(device) for batch in data.in_order("train"))
+        model.fit_features(windows, torch.from_numpy(labels[data.store.rows("train")]))
+        passes += counts["train"]
     parts = {
         part: (
             predict(model, data, part, device=device, of=model.features),
@@ -298,9 +304,8 @@ def _solve(
         val_score=solved.val_score,
         chosen={"penalty": solved.penalty},
     )
-    counts = data.store.counts()
     val_scores_NK = softmax(parts["val"][0] @ solved.weight_KD.T + solved.bias_K)
-    return checkpoint, val_scores_NK, counts["train"] + counts["val"]
+    return checkpoint, val_scores_NK, passes
 
 
 def _set_prior(model: Any, data: EEGDataModule, device: str) -> Trained:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import eegfm_bench
+from eegfm_bench.batches import EEGDataModule
 from eegfm_bench.errors import UnknownName
+from eegfm_bench.models._size import counted
 from eegfm_bench.models._spec import InputShape, ModelSpec, find_model, model_names
+from eegfm_bench.runs.recipes import recipe_book
+from eegfm_bench.training.fit import _train
+from eegfm_bench.training.metrics import score
 
 # Channels × time points at 200 Hz, classes: the shapes of the datasets.
 SHAPES = {
@@ -132,10 +141,12 @@ def test_the_small_recipe_keeps_its_budget(known: ModelSpec) -> None:
     from eegfm_bench.datasets._prepare import prepare
     from eegfm_bench.datasets._spec import dataset_names
 
+    model = built(known)
     for dataset in dataset_names():
         n = prepare(dataset).counts()
         epochs = getattr(known.recipes["small"], "epochs", 1)
-        assert epochs * (n["train"] + n["val"]) + n["test"] <= 600
+        fitted = n["train"] if hasattr(model, "fit_features") else 0
+        assert epochs * (n["train"] + n["val"]) + n["test"] + fitted <= 600
 
 
 def test_it_says_where_it_comes_from(known: ModelSpec) -> None:
@@ -143,6 +154,81 @@ def test_it_says_where_it_comes_from(known: ModelSpec) -> None:
     assert known.reference
     assert known.licence
     assert set(known.recipes) == {"paper", "small"}
+
+
+def test_it_says_what_it_does_to_its_input(known: ModelSpec) -> None:
+    unsaid = {field.name: field.default for field in dataclasses.fields(ModelSpec)}
+    for name in ("input_scale", "channel_use"):
+        said = getattr(known, name)
+        assert said, name
+        assert said != unsaid[name], (
+            f"{name} is the default; say it in the model's file"
+        )
+
+
+@pytest.mark.parametrize("scale", ["paper", "small"])
+def test_its_declared_size_is_true(known: ModelSpec, scale: str) -> None:
+    found, said = counted(known, scale), known.sizes.get(scale)
+    assert said is not None, f"sizes lacks '{scale}': {found}"
+    assert (said.encoder, said.head) == (found.encoder, found.head), found
+    # Other versions of torch take other ways through some products.
+    assert said.flops == pytest.approx(found.flops, rel=0.01), found
+
+
+def test_its_paper_recipe_is_the_books(known: ModelSpec) -> None:
+    book = recipe_book(known.name)
+    if book is None:
+        pytest.skip("no public code or paper states its recipe")
+    in_code = {
+        **known.options_at("paper"),
+        **known.recipes["paper"].model_dump(),
+    }
+    for where, stated in {"all": book.all, **book.datasets}.items():
+        assert stated.keys() <= in_code.keys(), where
+    assert {key: in_code[key] for key in book.all} == {
+        key: value for key, (value, _) in book.all.items()
+    }
+
+
+def test_the_small_head_is_small(known: ModelSpec) -> None:
+    head = built(known).head
+    widths = [m.out_features for m in head.modules() if hasattr(m, "out_features")]
+    assert max(widths, default=0) <= 128
+
+
+def planted(n: dict[str, int], seed: int = 3) -> Any:
+    """What training asks of a store: noise, and for every other window 10 Hz."""
+    random = np.random.default_rng(seed)
+    parts = [part for part, count in n.items() for _ in range(count)]
+    label = np.arange(len(parts)) % 2
+    x = random.normal(0, 15, (len(parts), 8, 600))
+    phase = random.uniform(0, 2 * np.pi, len(parts))[:, None]
+    wave = 30 * np.sin(2 * np.pi * 10 * np.arange(600) / 200 + phase)
+    x[:, :4] += (label[:, None] * wave)[:, None]
+    x = x.astype(np.float32)
+    return SimpleNamespace(
+        sequence=1,
+        index=pd.DataFrame({"part": parts, "label": label}),
+        manifest={"classes": ["without", "with"]},
+        take=lambda rows: x[rows],
+        rows=lambda part: np.flatnonzero(np.array(parts) == part),
+        counts=lambda: n,
+    )
+
+
+def test_it_learns_what_is_planted_by_its_own_small_recipe(known: ModelSpec) -> None:
+    if known.trained_by == "prior":
+        pytest.skip("it does not read windows")
+    store, recipe = planted({"train": 160, "val": 40}), known.recipes["small"]
+    data = EEGDataModule(store, batch_size=getattr(recipe, "batch_size", 64), seed=0)
+    channels = tuple(f"E{c + 1}" for c in range(8))
+    shape = InputShape(channels=channels, n_times=600, rate_hz=200.0, n_classes=2)
+    torch.manual_seed(0)
+    model = known.build(shape, scale="small")
+    spec: Any = SimpleNamespace(recipe=recipe)
+    _, scores, _ = _train(known, model, data, spec, "cpu", None)
+    values, _ = score(store.index["label"].to_numpy()[store.rows("val")], scores)
+    assert values["balanced_accuracy"] >= 0.7
 
 
 def test_an_unknown_option_is_refused_by_name(known: ModelSpec) -> None:

@@ -17,28 +17,14 @@ Letters: B windows, C channels, T time points, P patches (steps), L time points 
 patch, D width of a token, H attention heads, N experts, K experts active (and, of
 logits, classes), Q queries.
 
-Differences from the source, each with its reason:
-
-- Its tables of architecture and recipes are not available: values are inferred or
-  chosen, each tagged in ``config`` (``eegfm-bench table 6``).
-- Tokens lie step after step inside, (B, P, C, D): blocks of channels then are whole
-  rows for the experts and both attentions. What is returned is (B, C, P, D).
-- The TemporalFormer is computed as a prefix softmax with folded keys: the same
-  numbers, at a cost linear in channels and patches.
-- The TemporalFormer has keys and values, as the text says, and no projection of
-  queries or outputs: 57 M weights, where a summary of the paper has 58 M.
-- The ``small`` scale has a head on each channel's mean over the patches, with batch
-  norm before it. The encoder has none at any scale: it would see other windows.
-- The loss of classes is this suite's cross-entropy, with smoothing for two classes as
-  for more, and one learning rate for encoder and head.
-- Besides the published head there is one for streams (``--set head=causal``).
+What differs from the source is in ``DIFFERENCES``, with its reasons.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eegfm_bench.models._spec import InputShape, model
+from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.models.trace.config import (
     SMALL,
     TraceConfig,
@@ -49,6 +35,22 @@ from eegfm_bench.runs.spec import TrainingRecipe
 
 if TYPE_CHECKING:
     from eegfm_bench.models.trace.network import Trace
+
+DIFFERENCES = (
+    "Its tables of architecture and recipes are not available: values are inferred or "
+    "chosen, each tagged in 'config' ('eegfm-bench table 6').",
+    "Tokens lie step after step inside, (B, P, C, D): blocks of channels then are "
+    "whole rows for the experts and both attentions. What is returned is (B, C, P, D).",
+    "The TemporalFormer is computed as a prefix softmax with folded keys: the same "
+    "numbers, at a cost linear in channels and patches.",
+    "The TemporalFormer has keys and values, as the text says, and no projection of "
+    "queries or outputs: 57 M weights, where a summary of the paper has 58 M.",
+    "The 'small' scale has a head on each channel's mean over the patches, with batch "
+    "norm before it. The encoder has none at any scale: it would see other windows.",
+    "The loss of classes is this suite's cross-entropy, with smoothing for two classes "
+    "as for more, and one learning rate for encoder and head.",
+    "Besides the published head there is one for streams ('--set head=causal').",
+)
 
 
 def _unserved(shape: InputShape) -> str | None:
@@ -85,6 +87,13 @@ def _unserved(shape: InputShape) -> str | None:
     licence="same as this package",
     code="none is public; written here from the paper",
     rate_hz=200.0,
+    input_scale="divided by 100 µV",
+    channel_use="by their order, as neighbours of one another; names are not read",
+    differences=DIFFERENCES,
+    sizes={
+        "paper": Size(encoder=56_927_173, head=82_322_602, flops=8_481_142_816),
+        "small": Size(encoder=52_061, head=33_986, flops=11_184_384),
+    },
     check=checked_options,
     skip=_unserved,
 )

@@ -1,0 +1,119 @@
+"""Published recipes as data: every number with its source.
+
+From: ``benchmarks/recipes/<model>.yaml``. To: the specs of runs at the paper scale,
+and table 9. A value that no source states for a dataset is the model's own for all
+datasets; one that is for one dataset alone is listed under that dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eegfm_bench.errors import SpecError
+from eegfm_bench.registry import shipped_folder
+
+FOLDER = "benchmarks/recipes"
+
+Stated = tuple[bool | int | float | str | None, str]
+
+
+class RecipeBook(BaseModel):
+    """What sources say of training one model.
+
+    ``sources`` maps short names to citations. ``all`` and ``datasets`` map recipe
+    fields or model options to a value and the short name of its source;
+    ``not_followed`` says which stated values are not, and why.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    sources: dict[str, str] = Field(min_length=1)
+    all: dict[str, Stated] = Field(default_factory=dict)
+    datasets: dict[str, dict[str, Stated]] = Field(default_factory=dict)
+    not_followed: dict[str, str] = Field(default_factory=dict)
+
+    def values(self, dataset: str) -> dict[str, Any]:
+        """Return recipe fields and options for a dataset, variants as their family."""
+        family = dataset.partition("@")[0]
+        stated = {**self.all, **self.datasets.get(family, {})}
+        stated |= self.datasets.get(dataset, {})
+        return {key: value for key, (value, _) in stated.items()}
+
+
+def book_names() -> list[str]:
+    """Return the models that have a book of recipes."""
+    folder = shipped_folder(FOLDER)
+    return sorted(file.stem for file in folder.glob("*.yaml")) if folder else []
+
+
+@cache
+def recipe_book(model: str) -> RecipeBook | None:
+    """Return a model's book of recipes; None if it has none.
+
+    Raises
+    ------
+    SpecError
+        If the file is not a book; the field is named.
+    """
+    import yaml
+
+    folder = shipped_folder(FOLDER)
+    if folder is None or not (folder / f"{model}.yaml").is_file():
+        return None
+    file = folder / f"{model}.yaml"
+    try:
+        fields = yaml.safe_load(file.read_text(encoding="utf-8"))
+        book = RecipeBook.model_validate(fields)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SpecError(f"{file} is not YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise SpecError(f"{file}: '{where}': {first['msg']}.") from error
+    if book.model != model:
+        raise SpecError(
+            f"{file}: the book is of '{book.model}'. Name and file must agree."
+        )
+    for where, stated in {"all": book.all, **book.datasets}.items():
+        for key, (_, source) in stated.items():
+            if source not in book.sources:
+                raise SpecError(
+                    f"{file}: '{where}.{key}' cites '{source}', which is not among "
+                    f"the sources ({', '.join(book.sources)})."
+                )
+    return book
+
+
+def table_of_recipes() -> Mapping[str, Any]:
+    """Return table 9: every stated value, for which dataset, and who states it."""
+    rows, notes = [], []
+    for name in book_names():
+        book = recipe_book(name)
+        assert book is not None
+        for dataset, stated in {"all": book.all, **book.datasets}.items():
+            rows += [
+                [name, dataset, key, _written(value), book.sources[source]]
+                for key, (value, source) in stated.items()
+            ]
+        notes += [
+            f"{name}: {what} is not followed: {why}"
+            for what, why in book.not_followed.items()
+        ]
+    return {
+        "title": "Table 9: recipes of training at the paper scale",
+        "columns": ["model", "dataset", "setting", "value", "source"],
+        "rows": rows,
+        "notes": [
+            "The small scale has recipes of its own: two epochs, for checks.",
+            *notes,
+        ],
+    }
+
+
+def _written(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
