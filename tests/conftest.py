@@ -43,8 +43,13 @@ def corrupt(data_root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session: twins are simulated once."""
-    return tmp_path_factory.mktemp("cache")
+    """One cache for all processes of the session: twins are simulated once."""
+    base = tmp_path_factory.getbasetemp()
+    # The folders of xdist's processes lie side by side.
+    root = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    cache = root / "shared-cache"
+    cache.mkdir(exist_ok=True)
+    return cache
 
 
 @pytest.fixture(autouse=True)
