@@ -11,7 +11,7 @@ suite's windows have.
 
 With --data, EEGMAT and EEGMMIDB (eyes) are the recordings found there; CHB-MIT is
 2 GB of simulated recordings at genuine lengths, and so are the others without --data.
-Needs 14 GB of disk, which it gives back, and some minutes on two cores. ``--keep``
+Needs 20 GB of disk, which it gives back, and some minutes on two cores. ``--keep``
 leaves the last round's windows for ``read.py``.
 """
 
@@ -139,22 +139,22 @@ def compare(store: Path, database: Path) -> tuple[float, int]:
     worst, seen = 0.0, set()
     with lmdb.open(str(database), readonly=True) as opened, opened.begin() as reading:
         keys = pickle.loads(reading.get(b"__keys__"))  # written by this very script
-        # A time may come twice, once of the grid and once added: in their order.
-        rows: dict[str, list[int]] = {}
-        index = ours.index
+        index, rows = ours.index, {}
         for row, (recording, onset_s) in enumerate(
             zip(index["recording"], index["onset_s"], strict=True)
         ):
-            rows.setdefault(f"{recording}@{onset_s:g}", []).append(row)
+            key = f"{recording}@{onset_s:.6f}"
+            while key in rows:  # a time comes twice where windows were added
+                key += "+"
+            rows[key] = row
         for key in keys:
             theirs = pickle.loads(reading.get(key.encode()))
-            for row in rows.get(key, []):
-                if row in seen:
-                    continue
-                seen.add(row)
-                x = theirs["sample"]
-                difference = np.abs(ours.x[row] - x).max() / x.std()
-                worst = max(worst, float(difference))
+            if key not in rows or theirs["label"] != index["label"][rows[key]]:
+                raise SystemExit(f"{store}: no window {key} with that label")
+            seen.add(rows[key])
+            x = theirs["sample"]
+            difference = np.abs(ours.x[rows[key]] - x).max() / x.std()
+            worst = max(worst, float(difference))
     if len(keys) != len(index) or len(seen) != len(index) or worst > TOLERANCE:
         raise SystemExit(
             f"{store}: {len(index)} windows against {len(keys)}, {len(seen)} found by "
