@@ -59,17 +59,14 @@ def cells_of(
     ]
 
 
-def _stated(cell: Cell) -> dict[str, Any]:
-    """Return what sources state for a cell: recipe fields and options."""
+def _settings(cell: Cell) -> dict[str, Any]:
+    """Return what sources state for a cell, under what the cell itself sets."""
     book = recipe_book(cell.model) if cell.scale == "paper" else None
-    return {} if book is None else book.values(cell.dataset)
+    stated = {} if book is None else book.values(cell.dataset)
+    return {**stated, **dict(cell.settings)}
 
 
-def chosen_options(
-    cell: Cell,
-    described: Mapping[str, Any],
-    settings: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+def chosen_options(cell: Cell, described: Mapping[str, Any]) -> dict[str, Any]:
     """Return a cell's settings that are options of its model, with their types.
 
     Sources state some for a dataset; the cell's own come before them.
@@ -85,9 +82,7 @@ def chosen_options(
     kind = _RECIPE_KINDS[described["recipes"][cell.scale]["kind"]]
     return {
         key: _like(defaults[key], value, key, cell.model)
-        for key, value in (
-            dict(cell.settings) if settings is None else settings
-        ).items()
+        for key, value in _settings(cell).items()
         if key in defaults and key not in kind.model_fields
     }
 
@@ -121,18 +116,17 @@ def make_spec(
     kind = _RECIPE_KINDS[recipe_values["kind"]]
     if kind is not NoRecipe:
         recipe_values["select"] = prepared["manifest"]["main_score"]
-    settings = {**_stated(cell), **dict(cell.settings)}
     stated = find_dataset(cell.dataset).class_weights
     if kind is TrainingRecipe and cell.scale == "paper" and stated is not None:
         recipe_values["class_weights"] = stated
-    for key, value in settings.items():
+    for key, value in _settings(cell).items():
         # Without anything to choose, nothing of a recipe can be set.
         if key in kind.model_fields and kind is not NoRecipe:
             recipe_values[key] = value
     defaults = described["options"][cell.scale]
     options = {
         key: value
-        for key, value in chosen_options(cell, described, settings).items()
+        for key, value in chosen_options(cell, described).items()
         if value != defaults[key]
     }
     spec: RunSpec = checked(

@@ -46,7 +46,8 @@ def optimizer_of(
     n_warm = round(recipe.warmup_epochs * steps_per_epoch)
     if recipe.schedule == "constant" and not n_warm:
         return optimizer
-    if not n_warm:
+    # The one end of this schedule would raise rates that layers have made smaller.
+    if not n_warm and recipe.layer_decay is None:
         schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, T_max=n_steps, eta_min=min(LAST_LR, recipe.lr)
         )

@@ -172,14 +172,17 @@ def estimate(task: Event, send: Send) -> Event:
         .build(input_shape(store), scale=spec.scale, options=spec.options)
         .to(device)
     )
-    rows = store.rows("train")[: recipe.batch_size]
+    n_sequences = max(recipe.batch_size // store.sequence, 1)
+    rows = store.rows("train")[: n_sequences * store.sequence]
     x = torch.from_numpy(np.array(store.x[rows])).to(device)
+    if store.sequence > 1:
+        x = x.unflatten(0, (-1, store.sequence))
     y = torch.from_numpy(store.index["label"].to_numpy(np.int64)[rows]).to(device)
     times = []
     for _ in range(3):  # the first is a warm-up
         started = time.perf_counter()
         with torch.autocast(device, torch.bfloat16, recipe.precision == "bf16"):
-            loss = F.cross_entropy(model(x).float(), y)
+            loss = F.cross_entropy(model(x).float().flatten(0, -2), y)
         loss.backward()
         loss.item()
         times.append(time.perf_counter() - started)
