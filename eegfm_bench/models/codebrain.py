@@ -32,18 +32,17 @@ from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
+from eegfm_bench.models._patch_heads import (
+    PATCH,
+    PooledHead,
+    not_whole_patches,
+    three_layers,
+)
 from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import TrainingRecipe
 
 # The source divides windows in µV by 100.
 SCALE_UV = 100.0
-
-# Time points of a patch: one second.
-PATCH = 200
-
-# Patches whose worth of units the first layer of the head has where a window is one
-# patch long: as in CBraMod's code, whose heads these are.
-PATCHES_ALONE = 4
 
 DIFFERENCES = (
     "What never gets a gradient from classes is left out: the vector that masks "
@@ -193,20 +192,17 @@ class CodeBrain(nn.Module):
         n_patches = shape.n_times // PATCH
         if self.is_pooled:
             n_features = shape.n_channels * out_width
-            self.head: nn.Module = _PooledHead(
+            self.head: nn.Module = PooledHead(
                 n_features, head_units, head_drop_prob, shape.n_classes
             )
         else:
-            of_rule = head_units * (n_patches if n_patches > 1 else PATCHES_ALONE)
-            hidden = head_hidden or of_rule
-            self.head = nn.Sequential(
-                nn.Linear(shape.n_channels * n_patches * out_width, hidden),
-                nn.ELU(),
-                nn.Dropout(head_drop_prob),
-                nn.Linear(hidden, head_units),
-                nn.ELU(),
-                nn.Dropout(head_drop_prob),
-                nn.Linear(head_units, shape.n_classes),
+            self.head = three_layers(
+                shape.n_channels * n_patches * out_width,
+                n_patches=n_patches,
+                hidden=head_hidden,
+                units=head_units,
+                drop_prob=head_drop_prob,
+                n_classes=shape.n_classes,
             )
 
     @property
@@ -303,51 +299,9 @@ def _take_norms(sgconv: Any) -> None:
     sgconv.train(was_training)
 
 
-class _PooledHead(nn.Module):
-    """Batch norm, one hidden layer, classes: features (B, F) to logits (B, K)."""
-
-    def __init__(
-        self, n_features: int, units: int, drop_prob: float, n_classes: int
-    ) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(n_features)
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, units),
-            nn.ELU(),
-            nn.Dropout(drop_prob),
-            nn.Linear(units, n_classes),
-        )
-
-    def forward(self, features_BF: Tensor) -> Tensor:
-        """Return logits (B, K) of features (B, F)."""
-        norm = self.norm
-        if norm.training and len(features_BF) == 1:
-            # One window has no spread of its own; what is known so far serves.
-            known = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-            features_BF = F.batch_norm(features_BF, *known, eps=norm.eps)
-        else:
-            features_BF = norm(features_BF)
-        logits_BK: Tensor = self.layers(features_BF)
-        return logits_BK
-
-
 def _braindecode_class() -> Any:
     """Import braindecode's class, which takes seconds, when it is first needed."""
     return braindecode_models().CodeBrain
-
-
-def _unserved(shape: InputShape) -> str | None:
-    """Say why a rate or a length cannot be served."""
-    if shape.rate_hz != PATCH:
-        return f"its windows come at {shape.rate_hz:g} Hz; patches are 1 s at 200 Hz"
-    if shape.n_times % PATCH:
-        below = shape.n_times // PATCH * PATCH
-        nearest = f"{below} and {below + PATCH}" if below else f"{PATCH}"
-        return (
-            f"{shape.n_times} time points do not divide into patches of {PATCH}; the "
-            f"nearest that do: {nearest}"
-        )
-    return None
 
 
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
@@ -449,7 +403,7 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
         "small": Size(encoder=31_368, head=33_986, flops=10_341_632),
     },
     check=_checked,
-    skip=_unserved,
+    skip=not_whole_patches,
 )
 def codebrain(
     shape: InputShape,

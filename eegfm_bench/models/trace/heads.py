@@ -6,7 +6,6 @@ From: hidden states (B, C, P, D). To: logits (B, K), or (B, P, K).
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eegfm_bench.models.trace.config import TraceConfig
 
@@ -50,37 +49,6 @@ class WindowHead(nn.Module):
     def forward(self, features_BD: Tensor) -> Tensor:
         """Return logits (B, K)."""
         return self.layers(features_BD)
-
-
-class PooledHead(nn.Module):
-    """The small scale's head: an MLP on each channel's mean over the patches.
-
-    Batch norm comes first: hidden states differ little between windows beside what
-    they share, and the small scale has no steps to spare for finding that out.
-    """
-
-    def __init__(self, config: TraceConfig, *, n_channels: int, n_classes: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(n_channels * config.dim)
-        self.layers = nn.Sequential(
-            nn.Linear(n_channels * config.dim, config.head_units),
-            nn.ELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.head_units, n_classes),
-        )
-
-    def forward(self, features_BD: Tensor) -> Tensor:
-        """Return logits (B, K)."""
-        if self.training and len(features_BD) == 1:
-            # One window has no spread of its own; what is known so far serves.
-            norm = self.norm
-            normed = F.batch_norm(
-                *(features_BD, norm.running_mean, norm.running_var),
-                *(norm.weight, norm.bias),
-                eps=norm.eps,
-            )
-            return self.layers(normed)
-        return self.layers(self.norm(features_BD))
 
 
 class CausalHead(nn.Module):

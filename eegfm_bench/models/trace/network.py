@@ -11,13 +11,13 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from eegfm_bench.errors import SignalError, SpecError
+from eegfm_bench.models._patch_heads import PooledHead
 from eegfm_bench.models._spec import InputShape
 from eegfm_bench.models.trace.config import TraceConfig
 from eegfm_bench.models.trace.cost import matched_dense_width
 from eegfm_bench.models.trace.encoder import Encoded, TraceEncoder
 from eegfm_bench.models.trace.heads import (
     CausalHead,
-    PooledHead,
     WindowHead,
     read_hidden,
 )
@@ -68,7 +68,10 @@ class Trace(nn.Module):
             self.head = CausalHead(config, n_classes=shape.n_classes)
         else:
             self.head = PooledHead(
-                config, n_channels=shape.n_channels, n_classes=shape.n_classes
+                shape.n_channels * config.dim,
+                config.head_units,
+                config.dropout,
+                shape.n_classes,
             )
 
     def encode(
