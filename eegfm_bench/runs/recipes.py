@@ -2,7 +2,7 @@
 
 From: ``benchmarks/recipes/<model>.yaml``. To: the specs of runs at the paper scale,
 and table 9. A value that no source states for a dataset is the model's own for all
-datasets; one that is for one dataset alone is listed under that dataset.
+datasets; one for two classes, or for one dataset alone, is listed there.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ FOLDER = "benchmarks/recipes"
 
 Stated = tuple[bool | int | float | str | None, str]
 
+# The suite's own, alike for all models: a book that set these would make rows unlike.
+NOT_OF_BOOKS = ("kind", "select")
+
 
 class RecipeBook(BaseModel):
     """What sources say of training one model.
 
-    ``sources`` maps short names to citations. ``all`` and ``datasets`` map recipe
-    fields or model options to a value and the short name of its source;
-    ``not_followed`` says which stated values are not, and why.
+    ``sources`` maps short names to citations. ``all``, ``two_classes`` and
+    ``datasets`` map recipe fields or model options to a value and the short name of its
+    source; ``not_followed`` says which stated values are not, and why.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,15 +37,27 @@ class RecipeBook(BaseModel):
     model: str
     sources: dict[str, str] = Field(min_length=1)
     all: dict[str, Stated] = Field(default_factory=dict)
+    two_classes: dict[str, Stated] = Field(default_factory=dict)
     datasets: dict[str, dict[str, Stated]] = Field(default_factory=dict)
     not_followed: dict[str, str] = Field(default_factory=dict)
 
-    def values(self, dataset: str) -> dict[str, Any]:
-        """Return recipe fields and options for a dataset, variants as their family."""
-        family = dataset.partition("@")[0]
-        stated = {**self.all, **self.datasets.get(family, {})}
+    def values(self, dataset: str, n_classes: int) -> dict[str, Any]:
+        """Return recipe fields and options for a dataset of so many classes.
+
+        What is stated for the dataset comes before what is for its family (the name
+        before the ``@`` of a variant), that before what is for two classes, and that
+        before what is for all.
+        """
+        stated = dict(self.all)
+        if n_classes == 2:
+            stated |= self.two_classes
+        stated |= self.datasets.get(dataset.partition("@")[0], {})
         stated |= self.datasets.get(dataset, {})
         return {key: value for key, (value, _) in stated.items()}
+
+    def sections(self) -> dict[str, dict[str, Stated]]:
+        """Return what is stated by where it holds: all, two classes, each dataset."""
+        return {"all": self.all, "two_classes": self.two_classes, **self.datasets}
 
 
 def book_names() -> list[str]:
@@ -58,7 +73,8 @@ def recipe_book(model: str) -> RecipeBook | None:
     Raises
     ------
     SpecError
-        If the file is not a book; the field is named.
+        If the file is not a book, cites an unknown source, or states what the suite
+        chooses for all models; the field is named.
     """
     import yaml
 
@@ -79,8 +95,13 @@ def recipe_book(model: str) -> RecipeBook | None:
         raise SpecError(
             f"{file}: the book is of '{book.model}'. Name and file must agree."
         )
-    for where, stated in {"all": book.all, **book.datasets}.items():
+    for where, stated in book.sections().items():
         for key, (_, source) in stated.items():
+            if key in NOT_OF_BOOKS:
+                raise SpecError(
+                    f"{file}: '{where}.{key}' is stated, but the suite chooses it for "
+                    f"all models alike. Take it out; 'not_followed' may say so."
+                )
             if source not in book.sources:
                 raise SpecError(
                     f"{file}: '{where}.{key}' cites '{source}', which is not among "
@@ -95,9 +116,9 @@ def table_of_recipes() -> Mapping[str, Any]:
     for name in book_names():
         book = recipe_book(name)
         assert book is not None
-        for dataset, stated in {"all": book.all, **book.datasets}.items():
+        for where, stated in book.sections().items():
             rows += [
-                [name, dataset, key, _written(value), book.sources[source]]
+                [name, where.replace("_classes", " classes"), key, _written(value), book.sources[source]]
                 for key, (value, source) in stated.items()
             ]
         notes += [

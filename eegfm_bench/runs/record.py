@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eegfm_bench.errors import StoreError
-from eegfm_bench.runs.spec import RunSpec
+from eegfm_bench.runs.spec import AS_STORED, RunSpec
 
 Scores = dict[str, dict[str, float | None]]
 
@@ -146,7 +146,7 @@ class RunRecord(_Part):
         """
         try:
             fields: Any = json.loads(text)
-            return cls.model_validate(fields)
+            return cls.model_validate(fields, context=AS_STORED)
         except (ValueError, ValidationError) as error:
             reason = str(error).splitlines()
             raise StoreError(

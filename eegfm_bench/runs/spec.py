@@ -10,7 +10,15 @@ import json
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from eegfm_bench.errors import SpecError, UnknownName
 
@@ -28,6 +36,10 @@ BORN_LATER: dict[str, Any] = {
     "recipe.solver": "ridge",
     "recipe.standardise": True,
 }
+
+# The context in which stored specs are read: what is refused of new questions was once
+# asked, and its answers stay readable.
+AS_STORED = {"as_stored": True}
 
 Selection = Literal["auroc", "cohen_kappa", "balanced_accuracy", "last"]
 
@@ -59,8 +71,8 @@ class TrainingRecipe(_Frozen):
     learning rate of the head alone. ``layer_decay`` multiplies the rate once for every
     layer between a weight and the head. ``decays`` says which weights decay: ``all``,
     or ``matrices``, which leaves out biases and norms. ``warmup_epochs`` raise the rate
-    evenly from nothing. Training ends after ``patience`` epochs without a better
-    validation score.
+    evenly from nothing, and are fewer than ``epochs``. Training ends after ``patience``
+    epochs without a better validation score, which the ``last`` epoch does not ask for.
     """
 
     kind: Literal["gradient"] = "gradient"
@@ -86,6 +98,25 @@ class TrainingRecipe(_Frozen):
     def _as_word(cls, precision: Any) -> Any:
         """Take the number 32 for the word, as ``--set precision=32`` gives it."""
         return str(precision)
+
+    @model_validator(mode="after")
+    def _holds_together(self, info: ValidationInfo) -> TrainingRecipe:
+        """Refuse values that undo each other; what is stored is read as it is."""
+        if info.context == AS_STORED:
+            return self
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warms up for {self.warmup_epochs:g} epochs (warmup_epochs) and has "
+                f"{self.epochs} in all (epochs): the rate would not reach its value. "
+                f"Train for more epochs, or warm up for fewer: --set warmup_epochs=0"
+            )
+        if self.select == "last" and self.patience is not None:
+            raise ValueError(
+                f"tests the last epoch (select=last) and ends after {self.patience} "
+                f"epochs without a better one (patience): nothing is compared, so that "
+                f"training would not end early. Set patience=null, or leave select out"
+            )
+        return self
 
 
 class ClosedFormRecipe(_Frozen):
@@ -202,7 +233,7 @@ def checked(kind: type[_Frozen], values: dict[str, Any], *, what: str) -> Any:
     UnknownName
         If a key is not a field; the nearest field is suggested.
     SpecError
-        If a value has the wrong type or range.
+        If a value has the wrong type or range, or values do not go together.
     """
     for key in values:
         if key not in kind.model_fields:
@@ -212,6 +243,9 @@ def checked(kind: type[_Frozen], values: dict[str, Any], *, what: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        if not field:  # of values that do not go together
+            said = first["msg"].removeprefix("Value error, ")
+            raise SpecError(f"{what[:1].upper()}{what[1:]} {said}.") from error
         raise SpecError(
             f"'{field}' of {what} is {first['input']!r}: {first['msg']}. "
             f"Choose another value."

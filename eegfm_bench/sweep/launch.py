@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from eegfm_bench.errors import RunFailed
 
@@ -51,6 +51,20 @@ _PORTABLE = {
 }
 _BUSY_WAIT_S = 0.5
 _READY = json.dumps({"event": "ready"})
+
+
+class Launcher(Protocol):
+    """Does tasks, and yields their outcomes as they come."""
+
+    def each(
+        self, tasks: Iterable[Task], on_event: OnEvent | None = None
+    ) -> Iterable[tuple[Task, Outcome]]:
+        """Yield each task with its outcome."""
+        ...
+
+    def close(self) -> None:
+        """Free what the launcher holds."""
+        ...
 
 
 class InlineLauncher:

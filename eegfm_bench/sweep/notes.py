@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eegfm_bench.errors import StoreError
-from eegfm_bench.runs.spec import RunSpec
+from eegfm_bench.runs.spec import AS_STORED, RunSpec
 
 
 def recall_suite(runs: Path, name: str) -> tuple[list[RunSpec], dict[str, str]] | None:
@@ -27,7 +27,8 @@ def recall_suite(runs: Path, name: str) -> tuple[list[RunSpec], dict[str, str]] 
     file = runs / ".sweeps" / f"{name}.json"
     try:
         note = json.loads(file.read_text(encoding="utf-8"))
-        return [RunSpec.model_validate(s) for s in note["specs"]], dict(note["missing"])
+        specs = [RunSpec.model_validate(s, context=AS_STORED) for s in note["specs"]]
+        return specs, dict(note["missing"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:

@@ -13,7 +13,7 @@ from eegfm_bench.datasets._spec import dataset_names, find_dataset
 from eegfm_bench.errors import SpecError
 from eegfm_bench.runs.recipes import book_names, recipe_book
 from eegfm_bench.runs.spec import RunSpec, TrainingRecipe
-from eegfm_bench.sweep import run
+from eegfm_bench.sweep import planning
 from eegfm_bench.sweep.launch import InlineLauncher
 from eegfm_bench.sweep.specs import cells_of, make_spec
 from eegfm_bench.training import classifier, worker
@@ -25,7 +25,7 @@ def options_of(model: str, dataset: str, own: dict[str, Any]) -> dict[str, Any]:
     """The options that a command would ask at the paper scale, without windows."""
     about = worker.handle({"task": "describe", "models": [model]}, print)["models"]
     (cell,) = cells_of([model], [dataset], "paper", own)
-    (cell,) = run._checked(InlineLauncher(), [cell], about)
+    (cell,) = planning.checked_cells(InlineLauncher(), [cell], about)
     ref = {"name": dataset, "protocol": f"{dataset}-1", "data": "simulated"}
     prepared = {
         "ref": ref | {"fingerprint": "twin"},
@@ -45,7 +45,7 @@ def test_what_does_not_fit_the_stated_is_refused_before_windows_are_cut() -> Non
     about = worker.handle({"task": "describe", "models": ["cbramod"]}, print)["models"]
     cells = cells_of(["cbramod"], ["isruc"], "paper", {"head": "pooled"})
     with pytest.raises(SpecError, match="head_hidden of cbramod is 512"):
-        run._checked(InlineLauncher(), cells, about)
+        planning.checked_cells(InlineLauncher(), cells, about)
 
 
 def test_of_two_classes_a_source_with_one_logit_smooths_nothing() -> None:

@@ -18,7 +18,7 @@ import pytest
 import eegfm_bench
 from eegfm_bench.errors import DataMissing, SpecError, UnknownName
 from eegfm_bench.runs.store import ResultStore
-from eegfm_bench.sweep import run
+from eegfm_bench.sweep import planning
 from eegfm_bench.sweep.launch import InlineLauncher, WorkerPool
 from eegfm_bench.sweep.notes import recall_suite
 from eegfm_bench.sweep.run import Options, Watcher, sweep
@@ -191,7 +191,7 @@ def spec_of(model: str, scale: str, settings: dict[str, Any]) -> Any:
     """The spec that a command would ask, without any windows."""
     about = worker.handle({"task": "describe", "models": [model]}, print)["models"]
     (cell,) = cells_of([model], ["eegmat"], scale, settings)
-    (cell,) = run._checked(InlineLauncher(), [cell], about)
+    (cell,) = planning.checked_cells(InlineLauncher(), [cell], about)
     ref = {"name": "eegmat", "protocol": "eegmat-1", "data": "simulated"}
     return make_spec(
         cell,

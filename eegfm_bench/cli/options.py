@@ -1,0 +1,59 @@
+"""Options that several verbs share: one spelling and one line of help for each.
+
+From: typer. To: the signatures of the verbs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="ROOT",
+        help="The data root; else EEGFM_DATA; with neither, simulated recordings.",
+    ),
+]
+Partial = Annotated[
+    bool, typer.Option("--allow-partial", help="Subjects of a protocol may be absent.")
+]
+Runs = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", help="The folder of records.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", min=1, help="Workers; default one a core."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Adapt = Annotated[
+    str | None,
+    typer.Option(
+        "--adapt",
+        metavar="scratch|finetune|probe|lora",
+        help="Default scratch, with --weights finetune.",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="hub|PATH", help="Start from these weights."),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", metavar="N", help="Instead of the recipe's."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A recipe value or model option; repeatable."
+    ),
+]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")]
+Force = Annotated[bool, typer.Option("--force", help="Run every cell again.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Start what takes over an hour.")]
