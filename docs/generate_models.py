@@ -166,16 +166,20 @@ def _recipe(spec: ModelSpec, book: RecipeBook | None) -> str:
 
 
 def _stated(book: RecipeBook | None) -> Iterable[str]:
-    """Say what sources state for single datasets, what is not followed, and who."""
+    """Say what sources state for some datasets, what is not followed, and who."""
     if book is None:
         return
     rows = [
-        (f"`{dataset}`", f"`{key}`", _value(value), source)
-        for dataset, stated in book.datasets.items()
+        (
+            "two classes" if where == "two_classes" else f"`{where}`",
+            *(f"`{key}`", _value(value), source),
+        )
+        for where, stated in book.sections().items()
+        if where != "all"
         for key, (value, source) in stated.items()
     ]
     if rows:
-        yield "Stated for single datasets:"
+        yield "Stated for two classes, or for single datasets:"
         yield _table(("dataset", "setting", "paper", "source"), rows)
     if book.not_followed:
         yield "Stated, and not followed:"

@@ -8,7 +8,9 @@ everything measured.
         --reference cbramod=CHECKOUT --reference biot=CHECKOUT --precision bf16
     python benchmarks/speed/models.py --whole-run CHECKOUT --data ROOT --epochs 2
 
-A step is forward, backward and AdamW; of models whose head is solved for, or that
+A step is forward, backward and AdamW, of the suite's models as the suite trains them
+(batches in pieces where a model asks for them, AdamW in one pass), of references with
+torch's defaults, as their scripts have it; of models whose head is solved for, or that
 only count labels, it is the features alone. Every measurement is a process of its own,
 forked from one that has imported everything, so that its peak of memory is its own:
 what was resident after the imports, which all share, is taken off. In a round every
@@ -90,7 +92,8 @@ def measure(arguments: argparse.Namespace, name: str, shape_name: str) -> dict:
         model = known.build(shape, scale=arguments.scale)
         is_trained = known.trained_by == "gradient"
     model = model.to(arguments.device)
-    step = _step(model, shape, arguments, is_trained)
+    is_ours = not name.startswith("reference ")
+    step = _step(model, shape, arguments, is_trained, is_ours=is_ours)
     step()  # the first one allocates
     clock = _clock(arguments)
     started, n_steps = clock(), 0
@@ -113,17 +116,29 @@ def measure(arguments: argparse.Namespace, name: str, shape_name: str) -> dict:
 
 
 def _step(
-    model: Any, shape: Any, arguments: argparse.Namespace, is_trained: bool
+    model: Any,
+    shape: Any,
+    arguments: argparse.Namespace,
+    is_trained: bool,
+    *,
+    is_ours: bool,
 ) -> Callable[[], None]:
-    """Return one step of training, or of taking features."""
+    """Return one step of training, or of taking features.
+
+    The suite's models are trained as the suite does it: in pieces where a model asks
+    for them, and with the weights' step in one pass.
+    """
     import torch
     from torch.nn import functional as F
+
+    from eegfm_bench.training.pieces import loss_in_pieces
 
     B, device = arguments.batch, arguments.device
     x = 20 * torch.randn(B, shape.n_channels, shape.n_times, device=device)
     y = torch.arange(B, device=device) % shape.n_classes
     is_bf16 = arguments.precision == "bf16"
     loss_of = getattr(model, "loss", None)
+    is_in_pieces = (getattr(model, "windows_at_once", None) or B) < B
 
     def features() -> None:
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, is_bf16):
@@ -133,15 +148,21 @@ def _step(
         model.eval()
         return features
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    fused = {"fused": True} if is_ours else {}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, **fused)
+
+    def criterion(logits: Any, labels: Any) -> Any:
+        return F.cross_entropy(logits.float(), labels)
 
     def training() -> None:
         optimizer.zero_grad()
         with torch.autocast(device, torch.bfloat16, is_bf16):
-            if loss_of is None:
-                loss = F.cross_entropy(model(x), y)
+            if loss_of is not None:
+                loss = loss_of(x, y, criterion)
+            elif is_in_pieces:
+                loss = loss_in_pieces(model, criterion, x, y)
             else:
-                loss = loss_of(x, y, F.cross_entropy)
+                loss = criterion(model(x), y)
         loss.backward()
         optimizer.step()
 
@@ -352,6 +373,7 @@ def main() -> None:
         from eegfm_bench.models._braindecode import braindecode_models
         from eegfm_bench.models._size import size_of  # noqa: F401
         from eegfm_bench.models._spec import model_names
+        from eegfm_bench.training import pieces  # noqa: F401
         from eegfm_bench.training.provenance import peak_memory_bytes  # noqa: F401
 
         braindecode_models()

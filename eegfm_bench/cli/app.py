@@ -39,17 +39,22 @@ app.command("sweep", epilog=EPILOG)(running.sweep_verb)
 
 @app.command(epilog=EPILOG)
 def prepare(
-    datasets: Annotated[str, typer.Argument(metavar="D[,D2]")],
+    datasets: Annotated[
+        str, typer.Argument(metavar="D[,D2]", help="See 'list datasets'.")
+    ],
     data: Data = None,
     allow_partial: Partial = False,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Cut windows and keep them on disk; say what was dropped, flat or absent."""
+    """Cut windows onto disk; say what was dropped, flat or absent."""
     from eegfm_bench.cli.display import Display
     from eegfm_bench.datasets._prepare import prepare as prepare_windows
+    from eegfm_bench.datasets._spec import find_dataset
 
     names = words.names("the datasets", datasets)
+    for name in names:  # a misspelt one must not come up after hours
+        find_dataset(name)
     show.say_source(data)
     found = []
     with Display(show.stderr()) as display:
@@ -75,7 +80,9 @@ app.command(epilog=EPILOG)(fetching.fetch)
 
 @app.command(epilog=EPILOG)
 def verify(
-    datasets: Annotated[str, typer.Argument(metavar="D[,D2]")],
+    datasets: Annotated[
+        str, typer.Argument(metavar="D[,D2]", help="See 'list datasets'.")
+    ],
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="ROOT", help="The data root; else EEGFM_DATA."),
@@ -83,7 +90,7 @@ def verify(
     allow_partial: Partial = False,
     as_json: Json = False,
 ) -> None:
-    """Count what would be cut, from headers and annotations, against the facts."""
+    """Count windows from headers and annotations, against the facts."""
     from eegfm_bench.datasets._spec import find_dataset
     from eegfm_bench.datasets._verify import verify as verify_counts
 
@@ -104,10 +111,16 @@ def verify(
 @app.command(epilog=EPILOG)
 def table(
     which: Annotated[
-        str, typer.Argument(metavar="N|SUITE", help="A table's number, or a suite.")
+        str,
+        typer.Argument(metavar="N|SUITE", help="A table's number, or a suite."),
     ],
     how: Annotated[
-        str | None, typer.Option("--format", metavar="md|latex|csv|html|json")
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="md|latex|csv|html|json",
+            help="Else what the ending of --out says, or the screen's.",
+        ),
     ] = None,
     source: Annotated[
         str,
@@ -122,12 +135,16 @@ def table(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a table: mean ± sd over seeds, with everything that qualifies it.
+    """Show a table: mean ± sd over seeds, and all that qualifies it.
 
-    Table 6 is declared, not measured: the architecture of Trace.
+    Two tables are declared, not measured: 6, the architecture of Trace, and 9, the
+    recipes of training with their sources.
     """
     from eegfm_bench.errors import UnknownName
+    from eegfm_bench.report.render import FORMATS
 
+    if how is not None and how not in FORMATS:
+        raise UnknownName.among("table format", how, FORMATS)
     if source not in ("measured", "published", "both"):
         raise UnknownName.among("source", source, ("measured", "published", "both"))
     declared = show.declared_table(which) if source == "measured" else None
@@ -146,10 +163,12 @@ app.command(epilog=EPILOG)(running.gate)
 
 @app.command("list", epilog=EPILOG)
 def list_verb(
-    what: Annotated[str, typer.Argument(metavar="models|datasets|suites")],
+    what: Annotated[
+        str, typer.Argument(metavar="models|datasets|suites", help="Which of them.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """List what there is."""
+    """List models, datasets or suites, with all that can be set."""
     from eegfm_bench.cli import listing
 
     found = listing.of(what)

@@ -119,6 +119,10 @@ class Display(Watcher):
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)
 
+    def remarked(self, line: str) -> None:
+        """Print a remark on the settings."""
+        self._print(line)
+
     def planned(self, specs: list[RunSpec], todo: list[RunSpec]) -> None:
         """Show how many cells are open."""
         self._cutting.clear()  # of a dataset that turned out to be damaged

@@ -63,19 +63,19 @@ def fetch(
         bool, typer.Option("--json", help="Print one JSON document on standard output.")
     ] = False,
 ) -> None:
-    """Bring an open dataset, or say how to get one that is not, and check it."""
+    """Bring an open dataset, or say how to get it; check what is there."""
     from eegfm_bench.datasets._spec import find_dataset
     from eegfm_bench.fetching.fetch import Options, publisher_of
     from eegfm_bench.fetching.web import Web
 
     names = words.names("the datasets", datasets)
+    # A misspelt name must not come up after hours.
+    specs = {n: find_dataset(n) for n in names if not n.startswith(MOABB)}
     subjects = None if only is None else words.names("--only", only)
     root, web = _root(data, dry_run), Web(mirror)
     options = Options(
         only=subjects, dry_run=dry_run, verify_sums=verify_sums, jobs=jobs
     )
-    # A misspelt name must not come up after hours.
-    specs = {n: find_dataset(n) for n in names if not n.startswith(MOABB)}
     found: list[dict[str, Any]] = []
     for name in names:
         if name not in specs:

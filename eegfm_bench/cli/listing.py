@@ -62,6 +62,14 @@ def _models() -> list[dict[str, Any]]:
                 "scales": list(spec.recipes),
                 "options": dict(spec.options),
                 "at_the_small_scale": dict(spec.small_options),
+                **{
+                    f"recipe_at_the_{scale}_scale": {
+                        key: value
+                        for key, value in recipe.model_dump(mode="json").items()
+                        if key not in ("kind", "select")
+                    }
+                    for scale, recipe in spec.recipes.items()
+                },
                 "pretrained_on": list(spec.pretrained_on),
                 "reference": spec.reference,
                 "code": spec.code,

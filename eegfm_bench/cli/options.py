@@ -22,16 +22,30 @@ Data = Annotated[
     ),
 ]
 Partial = Annotated[
-    bool, typer.Option("--allow-partial", help="Subjects of a protocol may be absent.")
+    bool,
+    typer.Option(
+        "--allow-partial",
+        help="Subjects of a protocol may be absent; the table says so.",
+    ),
 ]
 Runs = Annotated[
-    Path, typer.Option("--runs", metavar="DIR", help="The folder of records.")
+    Path,
+    typer.Option(
+        "--runs", metavar="DIR", help="The folder of records, kept between commands."
+    ),
 ]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", metavar="N", min=1, help="Workers; default one a core."),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="auto takes a GPU if there is one.",
+    ),
+]
 Adapt = Annotated[
     str | None,
     typer.Option(
@@ -46,14 +60,21 @@ Weights = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option("--epochs", metavar="N", help="Instead of the recipe's."),
+    typer.Option("--epochs", metavar="N", help="As many, instead of the recipe's."),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="A recipe value or model option; repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="A recipe value (lr, …) or a model's option; repeatable. 'list models' "
+        "has both.",
     ),
 ]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")]
-Force = Annotated[bool, typer.Option("--force", help="Run every cell again.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Start what takes over an hour.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Run every cell again, done or not.")
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Start unasked what takes over an hour.")
+]

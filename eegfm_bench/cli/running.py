@@ -36,7 +36,10 @@ def run(
         str, typer.Option("--dataset", metavar="D[,D2]", help="See 'list datasets'.")
     ],
     seeds: Annotated[
-        str, typer.Option(help="A count (5 means 0…4), or a list such as 0,3.")
+        str,
+        typer.Option(
+            metavar="N|LIST", help="A count (5 means 0…4), or a list such as 0,3."
+        ),
     ] = "5",
     data: Data = None,
     adapt: Adapt = None,
@@ -59,7 +62,10 @@ def run(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Train and test models on datasets over seeds; print mean ± sd (n)."""
+    """Train and test models on datasets; print mean ± sd over seeds.
+
+    For instance: eegfm-bench run --model eegnet --dataset eyes --scale small
+    """
     from eegfm_bench.errors import StoreError
     from eegfm_bench.report.subjects import subject_scores
     from eegfm_bench.report.table import make_table
@@ -69,7 +75,7 @@ def run(
 
     models, datasets = words.names("--model", model), words.names("--dataset", dataset)
     words.refuse_adaptation(models, adapt, weights)
-    given = words.pairs(settings) | ({} if epochs is None else {"epochs": epochs})
+    given = words.given(settings, epochs)
     options = Options(
         data=data,
         allow_partial=allow_partial,
@@ -94,16 +100,25 @@ def run(
 
 
 def sweep_verb(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A name or a path.")],
+    suite: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUITE", help="A name (see 'list suites') or the path of a file."
+        ),
+    ],
     only: Annotated[
         str | None,
-        typer.Option(metavar="model=M,dataset=D", help="Some of the cells."),
+        typer.Option(
+            metavar="model=M,dataset=D",
+            help="Some of the cells; a name more than once adds to it.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the cells; run nothing.")
     ] = False,
     seeds: Annotated[
-        str | None, typer.Option(help="A count or a list, not the suite's own.")
+        str | None,
+        typer.Option(metavar="N|LIST", help="A count or a list, not the suite's own."),
     ] = None,
     data: Data = None,
     adapt: Adapt = None,
@@ -133,7 +148,7 @@ def sweep_verb(
 
     asked = load_suite(suite)
     words.refuse_adaptation(asked.models, adapt, weights)
-    given = words.pairs(settings) | ({} if epochs is None else {"epochs": epochs})
+    given = words.given(settings, epochs)
     every = cells_of(
         asked.models, asked.datasets, scale or asked.scale, {**asked.settings, **given}
     )
@@ -176,7 +191,9 @@ def sweep_verb(
 
 
 def gate(
-    suite: Annotated[str, typer.Argument(metavar="SUITE")],
+    suite: Annotated[
+        str, typer.Argument(metavar="SUITE", help="A name, as smoke, or a path.")
+    ],
     against: Annotated[
         Path, typer.Option("--against", metavar="FILE", help="Reference rows (CSV).")
     ],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from eegfm_bench.report._cells import Table
     from eegfm_bench.report.declared import Declared
     from eegfm_bench.runs.record import RunRecord
-    from eegfm_bench.sweep.run import Options, Sweep
+    from eegfm_bench.sweep.options import Estimate, Options, Sweep
     from eegfm_bench.sweep.suite import Cell, Suite
 
 MOST_ODDITIES = 20
@@ -377,12 +377,12 @@ def list_cells(cells: Sequence[Cell], seeds: Sequence[int], as_json: bool) -> No
     stderr().print(f"{len(found)} cells; nothing was run")
 
 
-def confirm(is_yes: bool) -> Callable[[float], bool]:
-    """Return what is asked before a run of over an hour."""
+def confirm(is_yes: bool) -> Callable[[Estimate], bool]:
+    """Return what is asked before a run of over an hour, or of unknown length."""
 
-    def ask(seconds: float) -> bool:
+    def ask(estimate: Estimate) -> bool:
         stderr().print(
-            f"Estimate for this device: {seconds / 3600:.1f} hours.", style="bold"
+            f"Estimate for this device: {estimate}.", style="bold", markup=False
         )
         if is_yes:
             return True

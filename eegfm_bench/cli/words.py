@@ -94,6 +94,25 @@ def pairs(settings: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
+def given(settings: Sequence[str] | None, epochs: int | None) -> dict[str, Any]:
+    """Read ``key=value`` words, and ``--epochs`` beside them.
+
+    Examples
+    --------
+    >>> given(["lr=1e-3"], 3)
+    {'lr': 0.001, 'epochs': 3}
+    """
+    found = pairs(settings)
+    if epochs is None:
+        return found
+    if "epochs" in found:
+        raise SpecError(
+            f"--epochs {epochs} and --set epochs={found['epochs']} are both given. "
+            f"Leave one out."
+        )
+    return {**found, "epochs": epochs}
+
+
 def only(cells: list[Cell], text: str | None) -> list[Cell]:
     """Keep the cells that a filter such as ``model=eegnet,dataset=eyes`` names.
 
@@ -111,8 +130,8 @@ def only(cells: list[Cell], text: str | None) -> list[Cell]:
         key, equals, value = part.strip().partition("=")
         if key not in ("model", "dataset") or not equals:
             raise SpecError(
-                f"--only {text}: expected model=NAME or dataset=NAME, with commas "
-                f"between."
+                f"--only {text}: found '{part.strip()}', expected model=NAME or "
+                f"dataset=NAME, with commas between."
             )
         wanted.setdefault(key, set()).add(value)
     for key, values in wanted.items():

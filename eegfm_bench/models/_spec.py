@@ -74,6 +74,12 @@ class Model(Protocol):
     minimises, for a model that learns from more than its logits. ``criterion`` maps
     logits (N, K) and labels (N,) to the recipe's cross-entropy. Without it, training
     takes ``criterion(forward(x_BCT), y_B)``. Validation asks ``forward`` alone.
+
+    Optional: ``windows_at_once``, the most windows that training should hand over in
+    one go, or None. A larger batch comes in pieces whose gradients are added up: the
+    batch's own gradient, in less memory. It is for a model without batch statistics and
+    without a ``loss`` of its own; large linear layers of its ``head`` must be called as
+    modules, not through their weights.
     """
 
     head: nn.Module
@@ -117,6 +123,9 @@ class ModelSpec:
         What ``--set`` may change about the architecture, with its defaults.
     small_options : mapping
         Those of them that have another default at the small scale.
+    head_options : tuple of str
+        Those of them that shape nothing but the model's own head. Where windows are
+        judged in sequences another head takes its place, and they are refused.
     rate_hz : float or None
         The rate the model listens at; None takes the dataset's own.
     code_hash : str or None
@@ -147,6 +156,7 @@ class ModelSpec:
     recipes: Mapping[str, AnyRecipe]
     options: Mapping[str, Any]
     small_options: Mapping[str, Any] = field(default_factory=dict)
+    head_options: tuple[str, ...] = ()
     reference: str
     licence: str
     code: str = "none"
@@ -170,7 +180,7 @@ class ModelSpec:
                         f"The option '{key}' of {self.name} is a name of its recipe, "
                         f"which --set {key} changes. Rename the option."
                     )
-        for key in self.small_options:
+        for key in (*self.small_options, *self.head_options):
             if key not in self.options:
                 raise UnknownName.among(f"option of {self.name}", key, self.options)
 

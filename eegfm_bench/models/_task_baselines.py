@@ -11,16 +11,13 @@ spectrogram, F filters, D features.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eegfm_bench.errors import SpecError
 from eegfm_bench.models._spec import InputShape
 
 # Commit of github.com/ycq091044/BIOT that was run for all comparisons.
@@ -183,54 +180,3 @@ def unserved_rate(shape: InputShape) -> str | None:
     if shape.rate_hz != 200.0:
         return f"its windows come at {shape.rate_hz:g} Hz; the model listens at 200 Hz"
     return None
-
-
-def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a model, or refuse what no shape could be served with.
-
-    An option's name says what it may be: chances end in ``drop_prob``, true or false
-    begins with ``is_``, and what is neither is counted, but for a percentile, a
-    slope and a momentum.
-
-    Raises
-    ------
-    SpecError
-        Names the option, its value, and what was expected.
-    """
-    for key, value in options.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if key.startswith("is_"):
-            is_fit, expected = isinstance(value, bool), "true or false"
-        elif key.endswith("drop_prob"):
-            is_fit = is_number and 0 <= value < 1
-            expected = "a number from 0 to below 1"
-        elif key == "norm_momentum":
-            is_fit = is_number and 0 < value <= 1
-            expected = "a number above 0, up to 1"
-        elif key == "percentile":
-            is_fit = is_number and 0 < value <= 100
-            expected = "a number above 0, up to 100"
-        elif key == "slope":
-            is_fit = is_number and 0 <= value < 1
-            expected = "a number from 0 to below 1"
-        else:
-            is_fit = is_number and isinstance(value, int) and value >= 1
-            expected = "a whole number, 1 or more"
-        if not is_fit:
-            raise SpecError(f"{key} of {name} is {value!r}; expected {expected}.")
-    return dict(options)
-
-
-def refuse_uneven_heads(name: str, width: int, n_heads: int, how: str) -> None:
-    """Raise when a width cannot be shared among attention heads.
-
-    Raises
-    ------
-    SpecError
-        Names both, and ``how`` the width came about.
-    """
-    if width % n_heads:
-        raise SpecError(
-            f"{name}: a width of {width} ({how}) cannot be shared among {n_heads} "
-            f"heads (n_heads). Choose a number that divides."
-        )

@@ -27,6 +27,13 @@ from torch import Tensor, nn
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
+from eegfm_bench.models._options import (
+    checked_options,
+    flag,
+    positive,
+    refuse_uneven,
+    share,
+)
 from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import TrainingRecipe
 
@@ -181,41 +188,32 @@ def _percentile(x: Tensor, percentile: float) -> Tensor:
     return torch.lerp(low, high, place - below)
 
 
+RULES = {
+    "percentile": positive(up_to=100),
+    "drop_prob": share(),
+    "att_layer_drop_prob": share(),
+    "has_pooled_head": flag(),
+}
+
+
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     """Return all options, or refuse one that no shape could be served with."""
-    for key, value in options.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if key == "has_pooled_head":
-            is_fit, expected = isinstance(value, bool), "true or false"
-        elif key.endswith("_prob"):
-            is_fit = is_number and 0 <= value < 1
-            expected = "a number from 0 to below 1"
-        elif key == "percentile":
-            is_fit = is_number and 0 < value <= 100
-            expected = "a number above 0, up to 100"
-        else:
-            is_fit = is_number and isinstance(value, int) and value >= 1
-            expected = "a whole number, 1 or more"
-        if not is_fit:
-            raise SpecError(f"{key} of biot is {value!r}; expected {expected}.")
-    width, heads = options["embed_dim"], options["num_heads"]
+    chosen = checked_options("biot", options, RULES)
+    width, heads = chosen["embed_dim"], chosen["num_heads"]
     if width % 2:
         raise SpecError(
             f"embed_dim of biot is {width}; expected an even number: the encoding of "
             f"steps is of sines and as many cosines."
         )
-    if width % heads:
-        raise SpecError(
-            f"biot: tokens of width {width} (embed_dim) cannot be shared among {heads} "
-            f"heads (num_heads). Choose a number that divides."
-        )
-    if options["hop_length"] > options["n_fft"]:
+    what = f"tokens of width {width} (embed_dim)"
+    refuse_uneven("biot", what, width, heads, "heads (num_heads)")
+    if chosen["hop_length"] > chosen["n_fft"]:
         raise SpecError(
             f"hop_length of biot is {options['hop_length']}, more than the "
             f"{options['n_fft']} time points of a step (n_fft): those between steps "
             f"would go unheard. Choose at most as many."
         )
-    return dict(options)
+    return chosen
 
 
 def _unserved(shape: InputShape) -> str | None:

@@ -30,6 +30,8 @@ from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
+from eegfm_bench.models._dropout import dropped_
+from eegfm_bench.models._on_processors import around, attention_of_few
 from eegfm_bench.models._patch_heads import (
     PATCH,
     PooledHead,
@@ -41,6 +43,9 @@ from eegfm_bench.runs.spec import TrainingRecipe
 
 # The source divides windows in µV by 100 wherever it loads them.
 SCALE_UV = 100.0
+
+# Within a twentieth as fast as the whole batch, in a fraction of its memory.
+TOKENS_AT_ONCE = 1600
 
 DIFFERENCES = (
     "The head has a logit for each class where there are two, not one logit for both: "
@@ -149,6 +154,7 @@ class CBraMod(nn.Module):
             )
         self.is_pooled = head == "pooled"
         n_patches = shape.n_times // PATCH
+        self.n_tokens = shape.n_channels * n_patches
         if self.is_pooled:
             self.head: nn.Module = PooledHead(
                 shape.n_channels * width, head_units, head_drop_prob, shape.n_classes
@@ -173,10 +179,18 @@ class CBraMod(nn.Module):
         *_, inside = name.partition("encoder.layers.")
         return 1 + int(inside.partition(".")[0]) if inside else 0
 
+    @property
+    def windows_at_once(self) -> int | None:
+        """How many windows training takes at once: what it keeps of them is small.
+
+        The pooled head's batch norm needs the whole batch.
+        """
+        return None if self.is_pooled else max(1, TOKENS_AT_ONCE // self.n_tokens)
+
     def features(self, x_BCT: Tensor) -> Tensor:
         """Return what the head sees (B, F), of windows (B, C, T) in µV."""
         patches_BCPL = (x_BCT / self.scale_uv).unflatten(-1, (-1, PATCH))
-        tokens_BCPD: Tensor = self.net.patch_embedding(patches_BCPL)
+        tokens_BCPD = _embedded(self.net.patch_embedding, patches_BCPL)
         for layer in self.net.encoder.layers:
             tokens_BCPD = _through(layer, tokens_BCPD)
         if self.is_pooled:
@@ -189,15 +203,29 @@ class CBraMod(nn.Module):
         return logits_BK
 
 
+def _embedded(embedding: Any, patches_BCPL: Tensor) -> Tensor:
+    """Return the tokens (B, C, P, D) of patches (B, C, P, L)."""
+    patches_B1NL = patches_BCPL.flatten(1, 2).unsqueeze(1)
+    waves_BFNL = embedding.proj_in(patches_B1NL)
+    waves_BCPD = waves_BFNL.transpose(1, 2).flatten(2).view(*patches_BCPL.shape[:3], -1)
+    linear, dropout = embedding.spectral_proj
+    amplitudes = torch.fft.rfft(patches_BCPL, dim=-1, norm="forward").abs()
+    spectrum_BCPD = dropped_(linear(amplitudes), dropout.p, dropout.training)
+    tokens_BCPD: Tensor = waves_BCPD + spectrum_BCPD
+    return tokens_BCPD + around(embedding.positional_encoding[0], tokens_BCPD)
+
+
 def _through(layer: Any, x_BCPD: Tensor) -> Tensor:
     """Return what a layer makes of tokens (B, C, P, D)."""
+    is_training = layer.training
     across_BCPE, along_BCPE = layer.norm1(x_BCPD).chunk(2, dim=-1)
     across_BPCE = attended(layer.self_attn_s, across_BCPE.transpose(1, 2))
     along_BCPE = attended(layer.self_attn_t, along_BCPE)
     heard_BCPD = torch.cat((across_BPCE.transpose(1, 2), along_BCPE), dim=-1)
-    x_BCPD = x_BCPD + layer.dropout1(heard_BCPD)
-    wide = layer.dropout(layer.activation(layer.linear1(layer.norm2(x_BCPD))))
-    return x_BCPD + layer.dropout2(layer.linear2(wide))
+    x_BCPD = x_BCPD + dropped_(heard_BCPD, layer.dropout1.p, is_training)
+    wide = layer.activation(layer.linear1(layer.norm2(x_BCPD)))
+    said_BCPD = layer.linear2(dropped_(wide, layer.dropout.p, is_training))
+    return x_BCPD + dropped_(said_BCPD, layer.dropout2.p, is_training)
 
 
 def attended(attention: nn.MultiheadAttention, x_BGSE: Tensor) -> Tensor:
@@ -218,11 +246,14 @@ def attended(attention: nn.MultiheadAttention, x_BGSE: Tensor) -> Tensor:
     heads, p = attention.num_heads, attention.dropout if attention.training else 0.0
     assert attention.in_proj_weight is not None
     qkv = F.linear(x_BGSE, attention.in_proj_weight, attention.in_proj_bias)
-    qkv = qkv.unflatten(-1, (3, heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(1, 2)
-    q_NHSE, k_NHSE, v_NHSE = qkv.unbind()
-    y_NHSE = F.scaled_dot_product_attention(q_NHSE, k_NHSE, v_NHSE, dropout_p=p)
-    y_BGSE: Tensor = y_NHSE.transpose(1, 2).flatten(2).view(x_BGSE.shape)
-    return attention.out_proj(y_BGSE)
+    qkv_NS3HE = qkv.flatten(0, 1).unflatten(-1, (3, heads, -1))
+    if x_BGSE.device.type == "cpu":
+        y_NSHE = attention_of_few(qkv_NS3HE, p)
+    else:
+        q_NHSE, k_NHSE, v_NHSE = qkv_NS3HE.permute(2, 0, 3, 1, 4)
+        y_NHSE = F.scaled_dot_product_attention(q_NHSE, k_NHSE, v_NHSE, dropout_p=p)
+        y_NSHE = y_NHSE.transpose(1, 2)
+    return attention.out_proj(y_NSHE.flatten(2).view(x_BGSE.shape))
 
 
 def _braindecode_class() -> Any:
@@ -304,6 +335,7 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
         "head_units": 64,
         "head_drop_prob": 0.0,
     },
+    head_options=("head_hidden", "head_units", "head_drop_prob"),
     reference="Wang et al. 2025, ICLR, arXiv 2412.07236",
     licence="MIT (source), BSD-3-Clause (braindecode)",
     code="https://github.com/wjq-learning/CBraMod (commit b9e9610), by braindecode",

@@ -28,11 +28,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
+from eegfm_bench.models._options import (
+    checked_options,
+    flag,
+    positive,
+    refuse_uneven,
+    share,
+)
 from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.models._task_baselines import (
     ResidualNet,
-    checked_options,
-    refuse_uneven_heads,
     scaled_by_percentile,
     spectrogram,
     unserved_rate,
@@ -217,13 +222,22 @@ class _Layer(nn.Module):
         return normalised
 
 
+RULES = {
+    "percentile": positive(up_to=100),
+    "is_joint": flag(),
+    "cnn_drop_prob": share(),
+    "norm_momentum": positive(up_to=1),
+    "position_drop_prob": share(),
+    "drop_prob": share(),
+}
+
+
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     """Return all options, or refuse one that no shape could be served with."""
-    chosen = checked_options("cnn_transformer", options)
+    chosen = checked_options("cnn_transformer", options, RULES)
     width = chosen["n_filters"] * 2 ** (chosen["n_blocks"] - 1)
-    refuse_uneven_heads(
-        "cnn_transformer", width, chosen["n_heads"], "n_filters doubled by every block"
-    )
+    what = f"a width of {width} (n_filters doubled by every block)"
+    refuse_uneven("cnn_transformer", what, width, chosen["n_heads"], "heads (n_heads)")
     return chosen
 
 

@@ -23,7 +23,7 @@ What differs from the source, and why, is in ``DIFFERENCES``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, sqrt
+from math import sqrt
 from typing import Any
 
 import torch
@@ -32,6 +32,16 @@ from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
+from eegfm_bench.models._options import (
+    checked_options,
+    flag,
+    odd,
+    one_of,
+    positive,
+    refuse_uneven,
+    share,
+    whole,
+)
 from eegfm_bench.models._patch_heads import (
     PATCH,
     PooledHead,
@@ -304,54 +314,44 @@ def _braindecode_class() -> Any:
     return braindecode_models().CodeBrain
 
 
+RULES = {
+    "scale_uv": positive(unit="µV"),
+    "kernel_padding": whole(0),
+    "refine_length": odd(),
+    "pos_channels": odd(),
+    "pos_patches": odd(),
+    "reach": whole(2),
+    "is_bidirectional": flag(),
+    "attention_window": odd(),
+    "drop_prob": share(),
+    "head": one_of("patches", "pooled"),
+    "head_hidden": whole(0),
+    "head_drop_prob": share(),
+}
+
+
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     """Return all options, or refuse one that no shape could be served with."""
-    odd = ("refine_length", "pos_channels", "pos_patches", "attention_window")
-    least = {"head_hidden": 0, "kernel_padding": 0, "reach": 2}
-    for key, value in options.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if key == "head":
-            is_fit, expected = value in ("patches", "pooled"), "patches or pooled"
-        elif key == "is_bidirectional":
-            is_fit, expected = isinstance(value, bool), "true or false"
-        elif key == "scale_uv":
-            is_fit, expected = is_number and 0 < value < inf, "a number above 0, in µV"
-        elif key.endswith("drop_prob"):
-            is_fit = is_number and 0 <= value < 1
-            expected = "a number from 0 to below 1"
-        else:
-            at_least = least.get(key, 1)
-            is_fit = is_number and isinstance(value, int) and value >= at_least
-            expected = f"a whole number, {at_least} or more"
-        if is_fit and key in odd and value % 2 == 0:
-            is_fit, expected = False, "an odd number, to be centred"
-        if not is_fit:
-            raise SpecError(f"{key} of codebrain is {value!r}; expected {expected}.")
-    filters, groups = options["n_filters"], options["norm_groups"]
-    if filters % groups:
+    chosen = checked_options("codebrain", options, RULES)
+    filters = f"{chosen['n_filters']} filters (n_filters)"
+    n_groups, groups = chosen["norm_groups"], "groups (norm_groups)"
+    refuse_uneven("codebrain", filters, chosen["n_filters"], n_groups, groups)
+    padded = PATCH + 2 * chosen["kernel_padding"]
+    if chosen["kernel_length"] > padded:
         raise SpecError(
-            f"codebrain: {filters} filters (n_filters) cannot be shared among {groups} "
-            f"groups (norm_groups). Choose a number that divides."
-        )
-    padded = PATCH + 2 * options["kernel_padding"]
-    if options["kernel_length"] > padded:
-        raise SpecError(
-            f"codebrain: a kernel of {options['kernel_length']} taps (kernel_length) "
+            f"codebrain: a kernel of {chosen['kernel_length']} taps (kernel_length) "
             f"is longer than a patch of {PATCH} with its padding, {padded}. Shorten "
             f"it, or raise kernel_padding."
         )
-    values, heads = 2 * options["width"], options["num_heads"]
-    if values % heads:
+    values, heads = 2 * chosen["width"], chosen["num_heads"]
+    what = f"{values} values, twice the width,"
+    refuse_uneven("codebrain", what, values, heads, "heads (num_heads)")
+    if chosen["head"] == "pooled" and chosen["head_hidden"]:
         raise SpecError(
-            f"codebrain: {values} values, twice the width, cannot be shared among "
-            f"{heads} heads (num_heads). Choose a number that divides."
-        )
-    if options["head"] == "pooled" and options["head_hidden"]:
-        raise SpecError(
-            f"head_hidden of codebrain is {options['head_hidden']}, but a pooled head "
+            f"head_hidden of codebrain is {chosen['head_hidden']}, but a pooled head "
             f"has no such layer. Leave it out, or set head=patches."
         )
-    return dict(options)
+    return chosen
 
 
 @model(
@@ -391,6 +391,7 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
         "head_units": 64,
         "head_drop_prob": 0.0,
     },
+    head_options=("head_hidden", "head_units", "head_drop_prob"),
     reference="Ma et al. 2026, ICLR, arXiv 2506.09110",
     licence="BSD-3-Clause (braindecode)",
     code="https://github.com/jingyingma01/CodeBrain (commit 22d350c), by braindecode",

@@ -37,6 +37,7 @@ from torch.nn import functional as F
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
 from eegfm_bench.models._fourier import fft_length
+from eegfm_bench.models._options import checked_options, flag, refuse_uneven, share
 from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import TrainingRecipe
 
@@ -221,27 +222,16 @@ def _braindecode_class() -> Any:
     return braindecode_models().EEGConformer
 
 
+RULES = {"drop_prob": share(), "att_drop_prob": share(), "has_pooled_head": flag()}
+
+
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     """Return all options, or refuse one that no shape could be served with."""
-    for key, value in options.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if key == "has_pooled_head":
-            is_fit, expected = isinstance(value, bool), "true or false"
-        elif key.endswith("drop_prob"):
-            is_fit = is_number and 0 <= value < 1
-            expected = "a number from 0 to below 1"
-        else:
-            is_fit = is_number and isinstance(value, int) and value >= 1
-            expected = "a whole number, 1 or more"
-        if not is_fit:
-            raise SpecError(f"{key} of eegconformer is {value!r}; expected {expected}.")
-    filters, heads = options["n_filters_time"], options["num_heads"]
-    if filters % heads:
-        raise SpecError(
-            f"eegconformer: {filters} filters (n_filters_time) cannot be shared "
-            f"among {heads} heads (num_heads). Choose a number that divides."
-        )
-    return dict(options)
+    chosen = checked_options("eegconformer", options, RULES)
+    filters, heads = chosen["n_filters_time"], chosen["num_heads"]
+    what = f"{filters} filters (n_filters_time)"
+    refuse_uneven("eegconformer", what, filters, heads, "heads (num_heads)")
+    return chosen
 
 
 @model(

@@ -29,6 +29,7 @@ k_f' M k_f, with M the second moments of the first and last L / 2 time points.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ from torch.nn import functional as F
 
 from eegfm_bench.models._braindecode import braindecode_models
 from eegfm_bench.models._fourier import fft_length
+from eegfm_bench.models._options import checked_options, positive, share
 from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import TrainingRecipe
 
@@ -269,6 +271,18 @@ def _too_short(shape: InputShape) -> str | None:
     return None
 
 
+RULES = {
+    "drop_prob": share(),
+    "batch_norm_momentum": positive(up_to=1),
+    "head_max_norm": positive(),
+}
+
+
+def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
+    """Return all options, or refuse one that no shape could be served with."""
+    return checked_options("eegnet", options, RULES)
+
+
 @model(
     title="EEGNet",
     trained_by="gradient",
@@ -278,6 +292,7 @@ def _too_short(shape: InputShape) -> str | None:
         "paper": TrainingRecipe(epochs=50, batch_size=64, lr=3e-3, weight_decay=1e-2),
         "small": TrainingRecipe(epochs=2, batch_size=8, lr=1e-2, weight_decay=1e-2),
     },
+    head_options=("head_max_norm",),
     reference="Lawhern et al. 2018, J. Neural Eng. 15, 056013",
     licence="BSD-3-Clause",
     code="https://github.com/braindecode/braindecode",
@@ -291,6 +306,7 @@ def _too_short(shape: InputShape) -> str | None:
     },
     # With some forty steps in all there is no time to overfit.
     small_options={"drop_prob": 0.0},
+    check=_checked,
     skip=_too_short,
 )
 def eegnet(

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
+from eegfm_bench.models._options import checked_options, positive, share
 from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.models._task_baselines import (
     ResidualNet,
-    checked_options,
     scaled_by_percentile,
     spectrogram,
     unserved_rate,
@@ -162,9 +162,17 @@ def dealt(x_BCT: Tensor, shrink: int) -> Tensor:
     return x_BCJN.permute(0, 3, 1, 2).flatten(1, 2)
 
 
+RULES = {
+    "percentile": positive(up_to=100),
+    "cnn_drop_prob": share(),
+    "norm_momentum": positive(up_to=1),
+    "lstm_drop_prob": share(),
+}
+
+
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     """Return all options, or refuse one that no shape could be served with."""
-    return checked_options("ffcl", options)
+    return checked_options("ffcl", options, RULES)
 
 
 @model(

@@ -31,6 +31,14 @@ from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
+from eegfm_bench.models._options import (
+    checked_options,
+    flag,
+    or_none,
+    positive,
+    share,
+    whole,
+)
 from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.runs.spec import TrainingRecipe
 
@@ -337,44 +345,40 @@ def _width(options: Mapping[str, Any]) -> int:
     return steps * int(options["conv_out_channels"])
 
 
+RULES = {
+    "attn_head_dim": or_none(whole()),
+    "mlp_ratio": positive(),
+    "drop_prob": share(),
+    "attn_drop_prob": share(),
+    "drop_path_prob": share(),
+    "init_values": positive(),
+    "init_scale": positive(),
+    "has_pooled_head": flag(),
+}
+
+
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     """Return all options, or refuse one that no shape could be served with."""
-    for key, value in options.items():
-        if key == "attn_head_dim" and value is None:
-            continue
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if key == "has_pooled_head":
-            is_fit, expected = isinstance(value, bool), "true or false"
-        elif key.endswith("_prob"):
-            is_fit = is_number and 0 <= value < 1
-            expected = "a number from 0 to below 1"
-        elif key in ("mlp_ratio", "init_values", "init_scale"):
-            is_fit = is_number and 0 < value < float("inf")
-            expected = "a number above 0"
-        else:
-            is_fit = is_number and isinstance(value, int) and value >= 1
-            expected = "a whole number, 1 or more"
-        if not is_fit:
-            raise SpecError(f"{key} of labram is {value!r}; expected {expected}.")
-    filters, heads = options["conv_out_channels"], options["num_heads"]
+    chosen = checked_options("labram", options, RULES)
+    filters, heads = chosen["conv_out_channels"], chosen["num_heads"]
     if filters % 4:
         raise SpecError(
             f"conv_out_channels of labram is {filters}; expected a multiple of 4: its "
             f"norms are over 4 groups of filters."
         )
-    width = _width(options)
-    if options["attn_head_dim"] is None and width % heads:
+    width = _width(chosen)
+    if chosen["attn_head_dim"] is None and width % heads:
         raise SpecError(
             f"labram: tokens of width {width} (patch_size / 8, rounded up, times "
             f"conv_out_channels) cannot be shared among {heads} heads (num_heads). "
             f"Choose a number that divides, or an attn_head_dim."
         )
-    if options["mlp_ratio"] * width < 1:
+    if chosen["mlp_ratio"] * width < 1:
         raise SpecError(
-            f"mlp_ratio of labram is {options['mlp_ratio']!r}: no hidden unit is left "
+            f"mlp_ratio of labram is {chosen['mlp_ratio']!r}: no hidden unit is left "
             f"of tokens of width {width}. Choose a larger one."
         )
-    return dict(options)
+    return chosen
 
 
 def _unserved(shape: InputShape) -> str | None:
@@ -414,6 +418,7 @@ def _unserved(shape: InputShape) -> str | None:
         "init_values": 1.0,
         "has_pooled_head": True,
     },
+    head_options=("init_scale",),
     reference="Jiang, Zhao, Lu 2024, Large Brain Model, ICLR",
     licence="MIT; the layers, of braindecode, BSD-3-Clause",
     code="https://github.com/935963004/LaBraM",

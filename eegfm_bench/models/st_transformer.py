@@ -28,10 +28,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
+from eegfm_bench.models._options import (
+    checked_options,
+    flag,
+    positive,
+    refuse_uneven,
+    share,
+)
 from eegfm_bench.models._spec import InputShape, Size, model
 from eegfm_bench.models._task_baselines import (
-    checked_options,
-    refuse_uneven_heads,
     scaled_by_percentile,
     unserved_rate,
 )
@@ -221,10 +226,23 @@ class _Block(nn.Module):
         return tokens_BSD + self.feed_forward(tokens_BSD)
 
 
+RULES = {
+    "percentile": positive(up_to=100),
+    "is_mixing": flag(),
+    "mixing_drop_prob": share(),
+    "spatial_drop_prob": share(),
+    "norm_momentum": positive(up_to=1),
+    "slope": share(),
+    "drop_prob": share(),
+}
+
+
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     """Return all options, or refuse one that no shape could be served with."""
-    chosen = checked_options("st_transformer", options)
-    refuse_uneven_heads("st_transformer", chosen["width"], chosen["n_heads"], "width")
+    chosen = checked_options("st_transformer", options, RULES)
+    width, heads = chosen["width"], chosen["n_heads"]
+    what = f"a width of {width} (width)"
+    refuse_uneven("st_transformer", what, width, heads, "heads (n_heads)")
     return chosen
 
 

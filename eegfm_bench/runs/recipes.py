@@ -116,9 +116,10 @@ def table_of_recipes() -> Mapping[str, Any]:
     for name in book_names():
         book = recipe_book(name)
         assert book is not None
-        for where, stated in book.sections().items():
+        for section, stated in book.sections().items():
+            where = "two classes" if section == "two_classes" else section
             rows += [
-                [name, where.replace("_classes", " classes"), key, _written(value), book.sources[source]]
+                [name, where, key, _written(value), book.sources[source]]
                 for key, (value, source) in stated.items()
             ]
         notes += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,9 @@ from pydantic import (
 )
 
 from eegfm_bench.errors import SpecError, UnknownName
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # Fields born after the first published records. Each enters the hash only when
 # it differs from the value that reproduces the older runs, so that growth never
@@ -247,9 +250,32 @@ def checked(kind: type[_Frozen], values: dict[str, Any], *, what: str) -> Any:
             said = first["msg"].removeprefix("Value error, ")
             raise SpecError(f"{what[:1].upper()}{what[1:]} {said}.") from error
         raise SpecError(
-            f"'{field}' of {what} is {first['input']!r}: {first['msg']}. "
-            f"Choose another value."
+            f"'{field}' of {what} is {first['input']!r}; expected {_expected(first)}."
         ) from error
+
+
+# What a value should have been, by the kind of pydantic's complaint.
+_EXPECTED = {
+    "bool_": "true or false",
+    "float_": "a number",
+    "int_": "a whole number",
+    "finite_number": "a finite number",
+    "string_": "a word",
+    "tuple_": "a list",
+    "greater_than_equal": "a number, {ge:g} or more",
+    "greater_than": "a number above {gt:g}",
+    "less_than_equal": "a number, {le:g} or less",
+    "less_than": "a number below {lt:g}",
+    "literal_error": "{expected}",
+}
+
+
+def _expected(error: ErrorDetails) -> str:
+    """Say in words what a value should have been."""
+    for kind, words in _EXPECTED.items():
+        if error["type"].startswith(kind):
+            return words.format(**error.get("ctx", {}))
+    return error["msg"]
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from eegfm_bench.errors import SpecError
 from eegfm_bench.runs.spec import RunSpec, TrainingRecipe
 from eegfm_bench.sweep.launch import Launcher, Outcome, Task
-from eegfm_bench.sweep.options import Options
+from eegfm_bench.sweep.options import Estimate, Options
 
 # Below this many seconds a window (far above any model on one core), a sweep
 # that would still take less than an hour needs no measured estimate.
@@ -26,7 +26,15 @@ def ask_if_long(
     prepared: Mapping[Any, Outcome],
     options: Options,
 ) -> None:
-    """Measure a step of each kind of cell when the sweep may take over an hour."""
+    """Measure a step of each kind of cell when the sweep may take over an hour.
+
+    A cell that cannot be timed counts as unknown, never as short: it is asked about.
+
+    Raises
+    ------
+    SpecError
+        If the answer is no.
+    """
     jobs = min(getattr(launcher, "jobs", 1), len(todo))
     counts = {
         p["ref"]["fingerprint"] + p["ref"]["name"]: p["counts"]
@@ -42,14 +50,29 @@ def ask_if_long(
     by_cell: dict[str, list[Task]] = {}
     for spec, task in zip(todo, tasks, strict=True):
         by_cell.setdefault(spec.cell_id, []).append(task)
-    total_s = 0.0
     probes = [
         {**same[0], "task": "estimate", "n": len(same)} for same in by_cell.values()
     ]
+    total_s, n_unknown, why = 0.0, 0, ""
     for probe, outcome in launcher.each(probes):
-        total_s += probe["n"] * float(outcome.get("seconds", 0.0)) / jobs
-    if total_s > ASK_ABOVE_S and not options.confirm(total_s):
+        seconds = outcome.get("seconds")
+        if seconds is None:
+            n_unknown += probe["n"]
+            why = why or _reason(probe, outcome)
+        else:
+            total_s += probe["n"] * float(seconds) / jobs
+    if n_unknown == 0 and total_s <= ASK_ABOVE_S:
+        return
+    found = Estimate(seconds=total_s, n_cells=len(todo), n_unknown=n_unknown, why=why)
+    if not options.confirm(found):
         raise SpecError(
-            f"This would take about {total_s / 3600:.1f} hours on this device. Pass "
-            f"--yes to go ahead, or choose --scale small, fewer seeds or fewer epochs."
+            f"On this device, this would take {found}. Pass --yes to go ahead, or "
+            f"choose --scale small, fewer seeds or fewer epochs."
         )
+
+
+def _reason(probe: Task, outcome: Outcome) -> str:
+    """Say in a line why a cell's time is not known."""
+    said = outcome.get("error") or outcome.get("died") or "the worker gave no time"
+    first = str(said).strip().splitlines()[0].rstrip(".")
+    return f"{probe['spec']['model']} on {probe['spec']['dataset']['name']}: {first}"

@@ -17,13 +17,49 @@ from eegfm_bench.sweep.launch import Launcher
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """How long cells would take together on this device.
+
+    ``seconds`` are of those that could be timed. The time of ``n_unknown`` of all
+    ``n_cells`` is not known; ``why`` says of the first what came in the way.
+
+    Examples
+    --------
+    >>> str(Estimate(seconds=9000.0, n_cells=4))
+    'about 2.5 hours'
+    >>> str(Estimate(seconds=36.0, n_cells=4, n_unknown=3, why="a on b: no memory"))
+    'about 36 s, and 3 of 4 cells for which there is no estimate (a on b: no memory)'
+    """
+
+    seconds: float
+    n_cells: int
+    n_unknown: int = 0
+    why: str = ""
+
+    def __str__(self) -> str:
+        unknown = (
+            f"{self.n_unknown} of {self.n_cells} cells for which there is no estimate "
+            f"({self.why})"
+        )
+        if self.n_unknown == self.n_cells:
+            return unknown
+        if self.seconds < 60:
+            known = f"about {self.seconds:.0f} s"
+        elif self.seconds < 3600:
+            known = f"about {self.seconds / 60:.0f} minutes"
+        else:
+            known = f"about {self.seconds / 3600:.1f} hours"
+        return f"{known}, and {unknown}" if self.n_unknown else known
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """How to run; nothing here changes a number.
 
     With ``suite``, absent data costs its cells alone, and the runs that answer
     the suite are noted under that name, unless ``is_whole`` says that some of its
-    cells were left out. ``confirm`` is asked, with the seconds
-    estimated, before anything that takes over an hour.
+    cells were left out. ``confirm`` is asked, with the estimate, before anything that
+    takes over an hour, or may and cannot be timed.
     """
 
     data: str | None = None
@@ -33,7 +69,7 @@ class Options:
     runs: Path = Path(".runs")
     retry_failed: bool = False
     force: bool = False
-    confirm: Callable[[float], bool] = lambda seconds: True
+    confirm: Callable[[Estimate], bool] = lambda estimate: True
     suite: str | None = None
     is_whole: bool = True
     is_portable: bool = False
@@ -62,6 +98,9 @@ class Watcher:
 
     def preparing(self, dataset: str, done: int, of: int) -> None:
         """Take note that one more recording of a dataset is cut."""
+
+    def remarked(self, line: str) -> None:
+        """Take note of what a setting leaves as it is."""
 
     def planned(self, specs: list[RunSpec], todo: list[RunSpec]) -> None:
         """Take note of all questions, and of those still open."""

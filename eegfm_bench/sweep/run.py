@@ -30,7 +30,13 @@ from eegfm_bench.sweep.planning import (
     note_or_raise,
     prepare_all,
 )
-from eegfm_bench.sweep.specs import cells_of, make_spec, refuse_unknown_settings
+from eegfm_bench.sweep.specs import (
+    cells_of,
+    make_spec,
+    refuse_unfit_settings,
+    refuse_unknown_settings,
+    remarks,
+)
 from eegfm_bench.sweep.suite import Cell
 
 
@@ -89,6 +95,8 @@ def run(
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     given = dict(settings or {})
     if epochs is not None:
+        if "epochs" in given:
+            raise SpecError("epochs is given twice, once in settings; leave one out.")
         given["epochs"] = epochs
     options = Options(
         data=None if data is None else str(data),
@@ -127,6 +135,10 @@ def sweep(
     """
     if not cells or not seeds:
         raise SpecError("Nothing to run: give at least one model, dataset and seed.")
+    if options.device == "gpu":
+        raise SpecError("--device gpu: expected auto, cpu or cuda, which is a GPU.")
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise UnknownName.among("device", options.device, ("auto", "cpu", "cuda"))
     watcher = watcher or Watcher()
     known = {cell.dataset: find_dataset(cell.dataset) for cell in cells}
     result = Sweep()
@@ -146,6 +158,9 @@ def sweep(
             launcher = _pool(options, device)
         described = about["models"]
         refuse_unknown_settings(cells, described)
+        refuse_unfit_settings(cells, described)
+        for line in remarks(cells, described):
+            watcher.remarked(line)
         cells = checked_cells(launcher, cells, described)
         prepared = prepare_all(launcher, cells, described, options, result, watcher)
         for seed in seeds:
@@ -202,8 +217,6 @@ def _pool(options: Options, device: str) -> WorkerPool:
 
 
 def _device(asked: str, has_cuda: bool) -> str:
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UnknownName.among("device", asked, ("auto", "cpu", "cuda"))
     if asked == "cuda" and not has_cuda:
         raise SpecError(
             "--device cuda: torch finds no GPU here. Install a CUDA build of torch, or "

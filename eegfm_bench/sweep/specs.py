@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eegfm_bench.datasets._spec import find_dataset
-from eegfm_bench.errors import SpecError, UnknownName
+from eegfm_bench.errors import SpecError, UnknownName, listed
 from eegfm_bench.runs.recipes import recipe_book
 from eegfm_bench.runs.spec import (
+    AnyRecipe,
     ClosedFormRecipe,
     DatasetRef,
     NoRecipe,
@@ -23,6 +24,12 @@ from eegfm_bench.runs.spec import (
 )
 from eegfm_bench.sweep.suite import Cell
 
+_KIND_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+}
 _RECIPE_KINDS: dict[str, Any] = {
     "gradient": TrainingRecipe,
     "closed_form": ClosedFormRecipe,
@@ -62,8 +69,11 @@ def cells_of(
 def _settings(cell: Cell) -> dict[str, Any]:
     """Return what sources state for a cell, under what the cell itself sets."""
     book = recipe_book(cell.model) if cell.scale == "paper" else None
-    stated = {} if book is None else book.values(cell.dataset)
-    return {**stated, **dict(cell.settings)}
+    if book is None:
+        return dict(cell.settings)
+    # Known before any window is cut, so that all is judged before.
+    n_classes = len(find_dataset(cell.dataset).classes)
+    return {**book.values(cell.dataset, n_classes), **dict(cell.settings)}
 
 
 def chosen_options(cell: Cell, described: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +103,31 @@ def with_options(cell: Cell, options: Mapping[str, Any]) -> Cell:
     return dataclasses.replace(cell, settings=tuple(settings.items()))
 
 
+def recipe_of(cell: Cell, described: Mapping[str, Any]) -> AnyRecipe:
+    """Return how a cell is trained: its own settings before what sources state.
+
+    Raises
+    ------
+    SpecError
+        If a setting has the wrong type or range, or two do not go together.
+    """
+    values = dict(described["recipes"][cell.scale])
+    kind = _RECIPE_KINDS[values["kind"]]
+    dataset = find_dataset(cell.dataset)
+    if kind is not NoRecipe:
+        values["select"] = dataset.main_score
+    weights = dataset.class_weights
+    if kind is TrainingRecipe and cell.scale == "paper" and weights is not None:
+        values["class_weights"] = weights
+    for key, value in _settings(cell).items():
+        # Without anything to choose, nothing of a recipe can be set.
+        if key in kind.model_fields and kind is not NoRecipe:
+            values[key] = value
+    what = f"the recipe of {cell.model} on {cell.dataset}"
+    recipe: AnyRecipe = checked(kind, values, what=what)
+    return recipe
+
+
 def make_spec(
     cell: Cell, seed: int, described: Mapping[str, Any], prepared: Mapping[str, Any]
 ) -> RunSpec:
@@ -105,24 +140,13 @@ def make_spec(
     described : mapping
         What a worker said of the model.
     prepared : mapping
-        What a worker said of the windows: ``ref`` and ``manifest``.
+        What a worker said of the windows: ``ref``.
 
     Raises
     ------
     SpecError
         If a setting has the wrong type or range.
     """
-    recipe_values = dict(described["recipes"][cell.scale])
-    kind = _RECIPE_KINDS[recipe_values["kind"]]
-    if kind is not NoRecipe:
-        recipe_values["select"] = prepared["manifest"]["main_score"]
-    stated = find_dataset(cell.dataset).class_weights
-    if kind is TrainingRecipe and cell.scale == "paper" and stated is not None:
-        recipe_values["class_weights"] = stated
-    for key, value in _settings(cell).items():
-        # Without anything to choose, nothing of a recipe can be set.
-        if key in kind.model_fields and kind is not NoRecipe:
-            recipe_values[key] = value
     defaults = described["options"][cell.scale]
     options = {
         key: value
@@ -140,7 +164,7 @@ def make_spec(
             "scale": cell.scale,
             "adapt": cell.adapt,
             "seed": seed,
-            "recipe": checked(kind, recipe_values, what=f"the recipe of {cell.model}"),
+            "recipe": recipe_of(cell, described),
         },
         what=f"the run of {cell.model} on {cell.dataset}",
     )
@@ -155,11 +179,53 @@ def refuse_unknown_settings(
     for cell in cells:
         about = described[cell.model]
         kind = _RECIPE_KINDS[about["recipes"][cell.scale]["kind"]]
-        known |= set(kind.model_fields) - {"kind"} | set(about["options"][cell.scale])
+        known |= set(about["options"][cell.scale])
+        if kind is not NoRecipe:
+            known |= set(kind.model_fields) - {"kind"}
+    models = listed(dict.fromkeys(cell.model for cell in cells))
     for cell in cells:
         for key, _ in cell.settings:
             if key not in known:
-                raise UnknownName.among("setting", key, known)
+                raise UnknownName.among(f"setting of {models}", key, known)
+
+
+def refuse_unfit_settings(cells: Sequence[Cell], described: Mapping[str, Any]) -> None:
+    """Refuse, before windows are cut, what no run could be made of.
+
+    Raises
+    ------
+    SpecError
+        If a recipe's values do not go together, or a setting is of a head that the
+        one across windows of a sequence takes the place of: it would change nothing
+        but the run's name.
+    """
+    for cell in cells:
+        about = described[cell.model]
+        recipe_of(cell, about)
+        n_together = find_dataset(cell.dataset).recipe.sequence
+        for key, value in cell.settings:
+            if n_together > 1 and key in about["head_options"]:
+                raise SpecError(
+                    f"{key}={value} is of {cell.model}'s own head. {cell.dataset} is "
+                    f"judged in sequences of {n_together} windows, by a head across "
+                    f"them, so that it would change nothing. Leave {key} out, or run "
+                    f"{cell.dataset} by itself without it."
+                )
+
+
+def remarks(cells: Sequence[Cell], described: Mapping[str, Any]) -> list[str]:
+    """Say in lines what a person's settings leave as it is, against expectation."""
+    lines = []
+    for cell in cells:
+        given = dict(cell.settings)
+        if "lr" in given and "head_lr" not in given:
+            recipe = recipe_of(cell, described[cell.model])
+            if isinstance(recipe, TrainingRecipe) and recipe.head_lr is not None:
+                lines.append(
+                    f"{cell.model}: head_lr stays {recipe.head_lr:g} (--set head_lr=… "
+                    f"changes it)"
+                )
+    return list(dict.fromkeys(lines))
 
 
 def _like(default: Any, value: Any, key: str, model: str) -> Any:
@@ -173,7 +239,7 @@ def _like(default: Any, value: Any, key: str, model: str) -> Any:
     if kind in (int, float) and isinstance(value, str):
         with contextlib.suppress(ValueError):
             return kind(value)
-    raise SpecError(
-        f"The option '{key}' of {model} is {value!r}; expected {kind.__name__}, such "
-        f"as {default!r}."
-    )
+    expected = _KIND_NAMES.get(kind, kind.__name__)
+    if kind is not bool:
+        expected += f", such as {default}"
+    raise SpecError(f"The option '{key}' of {model} is {value!r}; expected {expected}.")

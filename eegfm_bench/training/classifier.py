@@ -20,6 +20,7 @@ from eegfm_bench.errors import RunFailed
 from eegfm_bench.runs.spec import TrainingRecipe
 from eegfm_bench.training.metrics import validation_score
 from eegfm_bench.training.optimizer import optimizer_of
+from eegfm_bench.training.pieces import loss_in_pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,10 +76,24 @@ class LitClassifier(L.LightningModule):
         return self.model(x)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the loss of one batch: the model's own, if it has one."""
+        """Return the loss of one batch: the model's own, if it has one.
+
+        A model that takes fewer windows at once gets the batch in pieces.
+        """
         own = getattr(self.model, "loss", None)
+        at_once = getattr(self.model, "windows_at_once", None)
         if own is not None:
             loss: Tensor = own(batch.x, batch.y, self.criterion)
+        elif at_once is not None and at_once < len(batch.x):
+            # The last step's gradients need not lie beside this one's sums.
+            self.model.zero_grad()
+            loss = loss_in_pieces(
+                self.model,
+                self.criterion,
+                batch.x,
+                batch.y,
+                class_weights=self.class_weights,
+            )
         else:
             loss = self.criterion(self(batch.x), batch.y)
         if not torch.isfinite(loss):
@@ -117,16 +132,35 @@ class LitClassifier(L.LightningModule):
             value = validation_score(self.recipe.select, labels, scores_NK)
         if value > self.best_score:  # of equal epochs the earliest is kept
             self.best_score, self.best_epoch = value, epoch
-            self.best_state = {
-                key: tensor.detach().clone()
-                for key, tensor in self.model.state_dict().items()
-            }
+            self._keep_state()
             self.best_val_scores = scores_NK
         if self._on_epoch is not None:
             self._on_epoch(epoch, value)
         patience = self.recipe.patience
         if patience is not None and epoch - self.best_epoch >= patience:
             self.trainer.should_stop = True
+
+    def _keep_state(self) -> None:
+        """Copy the model's state over the best so far, never holding two."""
+        for key, tensor in self.model.state_dict().items():
+            if key in self.best_state:
+                self.best_state[key].copy_(tensor)
+            else:
+                self.best_state[key] = tensor.detach().clone()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients together.
+
+        Lightning refuses to before a fused step, which may undo a scaling of
+        gradients; here there is none.
+        """
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """Return the recipe's optimiser and schedule, stepped per batch."""

@@ -64,6 +64,7 @@ def describe(task: Event, send: Send) -> Event:
             "code": known.code_hash,
             "trained_by": known.trained_by,
             "rate_hz": known.rate_hz,
+            "head_options": list(known.head_options),
             "options": {scale: known.options_at(scale) for scale in known.recipes},
             "recipes": {
                 scale: recipe.model_dump(mode="json")

@@ -183,7 +183,7 @@ def test_its_paper_recipe_is_the_books(known: ModelSpec) -> None:
         **known.options_at("paper"),
         **known.recipes["paper"].model_dump(),
     }
-    for where, stated in {"all": book.all, **book.datasets}.items():
+    for where, stated in book.sections().items():
         assert stated.keys() <= in_code.keys(), where
     assert {key: in_code[key] for key in book.all} == {
         key: value for key, (value, _) in book.all.items()

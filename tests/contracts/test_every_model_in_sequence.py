@@ -83,3 +83,30 @@ def test_no_weight_is_dead(known: ModelSpec) -> None:
     loss.backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None]
     assert dead == []
+
+
+# Of heads with several forms, the one that has all options.
+WHOLE_HEAD = {"cbramod": "patches", "codebrain": "patches", "trace": "window"}
+
+
+def test_what_it_says_of_its_own_head_changes_nothing_here(known: ModelSpec) -> None:
+    form = {"head": WHOLE_HEAD[known.name]} if known.name in WHOLE_HEAD else {}
+    torch.manual_seed(0)
+    as_it_is = known.build(SHAPE, scale="small", options=form)
+    weights = as_it_is.state_dict()
+    for key in known.head_options:
+        value = known.options_at("small")[key]
+        other = value + 3 if isinstance(value, int) else value / 2 + 0.1
+        torch.manual_seed(0)
+        changed = known.build(SHAPE, scale="small", options={**form, key: other})
+        for name, found in changed.state_dict().items():
+            is_head = "head." in name
+            assert is_head or torch.equal(found, weights[name]), (key, name)
+        changed.load_state_dict(weights)
+        for training in (True, False):
+            said = []
+            for model in (as_it_is, changed):
+                torch.manual_seed(1)
+                with torch.no_grad():
+                    said.append(model.train(training)(sequences()))
+            assert torch.equal(*said), key

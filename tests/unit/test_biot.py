@@ -104,9 +104,9 @@ def test_the_book_says_what_the_code_does() -> None:
     book, spec = recipe_book("biot"), find_model("biot")
     assert book is not None
     recipe = spec.recipes["paper"].model_dump()
-    for key, value in book.values("any").items():
+    for key, value in book.values("any", 6).items():
         assert {**recipe, **spec.options}[key] == value
-    assert book.values("tuev")["batch_size"] == 128
+    assert book.values("tuev", 6)["batch_size"] == 128
 
 
 @pytest.mark.parametrize(

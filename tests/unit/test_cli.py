@@ -77,7 +77,13 @@ def test_the_verbs_are_these() -> None:
             ["run", "--model", "chance", "--dataset", "eyes", "--adapt", "probe"],
             "none are given",
         ),
+        (
+            ["run", "--model", "chance", "--dataset", "eyes", "--device", "gpu"],
+            "or cuda, which is a GPU",
+        ),
         (["table", "nothing"], "No suite is called 'nothing'"),
+        (["table", "1", "--format", "pdf"], "No table format is called 'pdf'"),
+        (["fetch", "eyse"], "Did you mean 'eyes'"),
         (["table", "99", "--source", "published"], "No published table 99"),
         (["table", "1", "--source", "publshed"], "Did you mean 'published'"),
         (["list", "model"], "Did you mean 'models'"),
@@ -260,5 +266,11 @@ def test_a_filter_names_what_it_does_not_know() -> None:
     cells = load_suite("table1").cells()
     with pytest.raises(UnknownName, match="Did you mean 'eegnet'"):
         words.only(cells, "model=eegnte")
-    with pytest.raises(SpecError, match="expected model=NAME"):
-        words.only(cells, "seed=3")
+    with pytest.raises(SpecError, match=r"found 'seed=3', expected model=NAME"):
+        words.only(cells, "model=eegnet, seed=3")
+
+
+def test_epochs_are_given_once() -> None:
+    assert words.given(["epochs=3"], None) == words.given(None, 3) == {"epochs": 3}
+    with pytest.raises(SpecError, match="--epochs 3 and --set epochs=4 are both given"):
+        words.given(["epochs=4"], 3)

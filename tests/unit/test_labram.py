@@ -153,10 +153,9 @@ def test_the_book_says_what_the_code_does() -> None:
     book, spec = recipe_book("labram"), find_model("labram")
     assert book is not None
     recipe = spec.recipes["paper"].model_dump()
-    for key, value in book.values("any").items():
+    for key, value in book.values("any", 6).items():
         assert {**recipe, **spec.options}[key] == value
-    assert book.values("chbmit@corrected")["label_smoothing"] == 0.0
-    assert book.values("tuev")["label_smoothing"] == 0.1
+    assert book.values("any", 2)["label_smoothing"] == 0.0
 
 
 def test_the_small_head_sees_each_filter_of_each_channel() -> None:

@@ -174,7 +174,11 @@ def test_the_paper_scale_weighs_classes_as_the_sources_do() -> None:
     [
         ({"epoch": 1}, UnknownName, "Did you mean 'epochs'"),
         ({"epochs": 0}, SpecError, "'epochs'"),
-        ({"F1": "many"}, SpecError, "'F1' of eegnet is 'many'; expected int"),
+        (
+            {"F1": "many"},
+            SpecError,
+            "'F1' .* is 'many'; expected a whole number",
+        ),
         ({"lr": -1.0}, SpecError, "'lr'"),
     ],
 )
@@ -268,22 +272,6 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
     ):
         with pytest.raises(UnknownName, match=says):
             sweep(cells_of(models, datasets, scale, {}), [0], options(tmp_path))
-
-
-def test_an_hour_is_announced_and_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[float] = []
-
-    def refuse(seconds: float) -> bool:
-        asked.append(seconds)
-        return False
-
-    cells = cells_of(["eegnet"], ["eegmat"], "small", {"epochs": 10**6})
-    with pytest.raises(SpecError, match=r"about .* hours on this device. Pass --yes"):
-        sweep(cells, [0, 1], options(tmp_path, confirm=refuse))
-    assert asked[0] > 3600
-    assert not list(tmp_path.glob("runs/eegnet*"))
 
 
 class Told(Watcher):

@@ -83,6 +83,7 @@ def _unserved(shape: InputShape) -> str | None:
     },
     options=TraceConfig().options(),
     small_options={k: v for k, v in config_at("small").options().items() if k in SMALL},
+    head_options=("head_units", "head_units_alone", "dropout"),
     reference="Trace, arXiv 2605.11380, 2026",
     licence="same as this package",
     code="none is public; written here from the paper",
