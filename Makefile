@@ -14,7 +14,7 @@ SEEDS ?=
 JOBS ?=
 OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
 
-.PHONY: help setup table1 table10 table11 tables test check fix gate golden docs test-faults speed
+.PHONY: help setup table1 table10 table11 tables test check fix gate golden docs test-slow test-faults speed
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/ —/'
@@ -42,10 +42,13 @@ tables: table1 table10 table11  ## every table there is
 test: $(READY)  ## the tests, under five minutes
 	$(BIN)/python -m pytest -n 2
 
-check: $(READY)  ## what CI runs: format, lint, types, import contracts, tests, gate
+test-slow: $(READY)  ## whole runs that the default tests leave out, two minutes
+	$(BIN)/python -m pytest -n 2 -m slow
+
+check: $(READY)  ## what CI runs: format, lint, types, import contracts, all tests, gate
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	$(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/codespell
-	$(MAKE) --no-print-directory test gate
+	$(MAKE) --no-print-directory test test-slow gate
 
 fix: $(READY)  ## format and sort
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

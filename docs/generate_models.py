@@ -154,7 +154,8 @@ def _recipe(spec: ModelSpec, book: RecipeBook | None) -> str:
             _other(paper.get(key), small.get(key)),
         )
         for key in {**paper, **small}
-        if key not in ("kind", "select")
+        # What LoRA adds is the same for all: docs/adapting.md has it.
+        if key not in ("kind", "select") and not key.startswith("lora_")
     ]
     note = (
         "What is chosen on the validation part is the same for all models: AUROC for "

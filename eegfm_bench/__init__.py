@@ -11,17 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["EEGDataModule", "__version__", "build", "prepare", "run"]
+__all__ = ["EEGDataModule", "__version__", "build", "load", "prepare", "run"]
 
 if TYPE_CHECKING:
     from eegfm_bench.batches import EEGDataModule as EEGDataModule
     from eegfm_bench.datasets._prepare import prepare as prepare
     from eegfm_bench.models._spec import build as build
     from eegfm_bench.sweep.run import run as run
+    from eegfm_bench.weights.folder import load_folder as load
 
 _WHERE = {
     "EEGDataModule": "eegfm_bench.batches",
     "build": "eegfm_bench.models._spec",
+    "load": "eegfm_bench.weights.folder:load_folder",
     "prepare": "eegfm_bench.datasets._prepare",
     "run": "eegfm_bench.sweep.run",
 }
@@ -33,4 +35,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'eegfm_bench' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    module, _, inside = _WHERE[name].partition(":")
+    return getattr(importlib.import_module(module), inside or name)

@@ -2,14 +2,14 @@
 
 From: WindowStore. To: ``LitClassifier``, or any Lightning user. A batch is
 (x (B, C, T) in µV, y (B,)); its order comes from the seed alone, and only the
-training part is shuffled.
+training part is shuffled. Where features stand for windows, x is (B, D).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import lightning as L
 import numpy as np
@@ -35,24 +35,33 @@ class Batch(NamedTuple):
     y: torch.Tensor
 
 
+class Takes(Protocol):
+    """What gives rows of values (B, ...), float32: a store, or cached features."""
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return these rows, in this order."""
+        ...
+
+
 class _Windows(Dataset[Batch]):
     """One part of a store, fetched a whole batch at a time.
 
     An item is a window, or as many consecutive ones as are judged together.
     """
 
-    def __init__(self, store: WindowStore, rows: NDArray[np.int64]) -> None:
-        self._store = store
-        # A part's rows are whole sequences: the plan sees to it.
-        self._rows = rows if store.sequence == 1 else rows.reshape(-1, store.sequence)
-        self._y = torch.from_numpy(store.index["label"].to_numpy(np.int64)[self._rows])
+    def __init__(
+        self, source: Takes, labels: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> None:
+        self._source = source
+        self._rows = rows
+        self._y = torch.from_numpy(labels[rows])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, batch: NDArray[np.int64]) -> Batch:
         rows = self._rows[batch]
-        x = torch.from_numpy(self._store.take(rows.ravel()))
+        x = torch.from_numpy(self._source.take(rows.ravel()))
         return Batch(x.unflatten(0, rows.shape), self._y[torch.from_numpy(batch)])
 
 
@@ -87,9 +96,21 @@ class EEGDataModule(L.LightningDataModule):
         as many whole ones as these windows make, and at least one.
     seed : int
         Orders the training batches.
+    train_rows : array, optional
+        Rows of the training part to use, of sequences whole ones; else all of it.
+    features : optional
+        Gives rows of values (B, D) that stand for the windows, each judged by itself.
     """
 
-    def __init__(self, store: WindowStore, *, batch_size: int = 64, seed: int = 0):
+    def __init__(
+        self,
+        store: WindowStore,
+        *,
+        batch_size: int = 64,
+        seed: int = 0,
+        train_rows: NDArray[np.int64] | None = None,
+        features: Takes | None = None,
+    ):
         super().__init__()
         if batch_size < 1:
             raise SpecError(
@@ -98,6 +119,9 @@ class EEGDataModule(L.LightningDataModule):
         self.store = store
         self.batch_size = batch_size
         self.seed = seed
+        self._train_rows = train_rows
+        self._source: Takes = store if features is None else features
+        self.sequence = store.sequence if features is None else 1
 
     @classmethod
     def from_name(
@@ -127,7 +151,7 @@ class EEGDataModule(L.LightningDataModule):
             Names the part and the subjects it would come from.
         """
         for part in PARTS:
-            if len(self.store.rows(part)) == 0:
+            if len(self.rows(part)) == 0:
                 absent = tuple(self.store.manifest["absent_subjects"])
                 raise DataMissing(
                     f"{self.store.manifest['dataset']} has no windows in its {part} "
@@ -135,10 +159,24 @@ class EEGDataModule(L.LightningDataModule):
                     f"Add subjects of that part to the data root."
                 )
 
+    def rows(self, part: str) -> NDArray[np.int64]:
+        """Return the store's rows of a part; of training, those that are used."""
+        if part == "train" and self._train_rows is not None:
+            return self._train_rows
+        return self.store.rows(part)
+
+    def labels(self, part: str) -> NDArray[np.int64]:
+        """Return the labels (N,) of a part's windows, in order."""
+        return self.store.index["label"].to_numpy(np.int64)[self.rows(part)]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of windows used in each part."""
+        return {part: len(self.rows(part)) for part in PARTS}
+
     def class_counts(self, part: str = "train") -> NDArray[np.int64]:
         """Return the number of windows (K,) of each class in a part."""
-        labels = self.store.index["label"].to_numpy(np.int64)[self.store.rows(part)]
-        return np.bincount(labels, minlength=len(self.store.manifest["classes"]))
+        n_classes = len(self.store.manifest["classes"])
+        return np.bincount(self.labels(part), minlength=n_classes)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled training batches."""
@@ -157,9 +195,13 @@ class EEGDataModule(L.LightningDataModule):
         return self._loader(part, seed=None)
 
     def _loader(self, part: str, *, seed: int | None) -> DataLoader[Batch]:
-        windows = _Windows(self.store, self.store.rows(part))
+        labels = self.store.index["label"].to_numpy(np.int64)
+        rows = self.rows(part)
+        if self.sequence > 1:  # a part is whole sequences: the plan sees to it
+            rows = rows.reshape(-1, self.sequence)
+        windows = _Windows(self._source, labels, rows)
         # The sampler hands the dataset whole batches: a read of the file for each,
         # no worker processes, which would only copy what the system already has.
-        batch_size = max(self.batch_size // self.store.sequence, 1)
+        batch_size = max(self.batch_size // self.sequence, 1)
         batches = _SeededBatches(len(windows), batch_size, seed)
         return DataLoader(windows, sampler=batches, batch_size=None)

@@ -9,6 +9,7 @@ message alone (no traceback) and leaves with the class's exit status.
     ├── UnknownName            no such model, dataset, suite or option
     ├── DuplicateName          two contributions claim one name
     ├── SpecError              a question that cannot be asked
+    ├── WeightsError           a file of weights is not what the model needs
     ├── StoreError             windows or records on disk are damaged or locked
     └── RunFailed              a cell failed or a check did not hold; exit 1
 
@@ -63,6 +64,10 @@ class DuplicateName(BenchError):  # noqa: N818
 
 class SpecError(BenchError):
     """A question that cannot be asked: a wrong value or combination."""
+
+
+class WeightsError(BenchError):
+    """A file of weights is damaged, of another model, or does not fit whole."""
 
 
 class StoreError(BenchError):

@@ -18,7 +18,7 @@ LONGEST = 550  # lines of a source file: beyond it, two rooms would be clearer
 
 
 def test_public_names_are_these_and_all_there() -> None:
-    names = {"EEGDataModule", "__version__", "build", "prepare", "run"}
+    names = {"EEGDataModule", "__version__", "build", "load", "prepare", "run"}
     assert set(eegfm_bench.__all__) == names
     assert all(getattr(eegfm_bench, name) for name in names)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -17,6 +17,7 @@ import typer
 
 from eegfm_bench.cli import fetch as fetching
 from eegfm_bench.cli import running, show, words
+from eegfm_bench.cli import weights as checking
 from eegfm_bench.cli.options import Data, Jobs, Json, Partial, Runs
 
 EPILOG = (
@@ -76,6 +77,7 @@ def prepare(
 
 
 app.command(epilog=EPILOG)(fetching.fetch)
+app.command(epilog=EPILOG)(checking.weights)
 
 
 @app.command(epilog=EPILOG)

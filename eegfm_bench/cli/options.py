@@ -56,7 +56,32 @@ Adapt = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    typer.Option("--weights", metavar="hub|PATH", help="Start from these weights."),
+    typer.Option(
+        "--weights",
+        metavar="hub|hub:KEY|PATH",
+        help="Start from these; of several models, MODEL=PATH,MODEL2=hub.",
+    ),
+]
+PartialWeights = Annotated[
+    bool,
+    typer.Option(
+        "--allow-partial-weights",
+        help="Weights may leave tensors of the encoder at random; rows say so.",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="10%|8/class",
+        help="Train on so much of the training part; validation stays whole.",
+    ),
+]
+Keep = Annotated[
+    bool,
+    typer.Option(
+        "--keep-best", help="Keep each tested model in RUNS/RUN_ID/model, to be loaded."
+    ),
 ]
 Epochs = Annotated[
     int | None,

@@ -19,7 +19,10 @@ from eegfm_bench.cli.options import (
     Force,
     Jobs,
     Json,
+    Keep,
+    Labels,
     Partial,
+    PartialWeights,
     Retry,
     Runs,
     Settings,
@@ -44,6 +47,9 @@ def run(
     data: Data = None,
     adapt: Adapt = None,
     weights: Weights = None,
+    allow_partial_weights: PartialWeights = False,
+    labels: Labels = None,
+    keep_best: Keep = False,
     scale: Annotated[
         str,
         typer.Option(
@@ -72,9 +78,9 @@ def run(
     from eegfm_bench.runs.store import ResultStore
     from eegfm_bench.sweep.run import Options, sweep
     from eegfm_bench.sweep.specs import cells_of
+    from eegfm_bench.sweep.suite import adapted
 
     models, datasets = words.names("--model", model), words.names("--dataset", dataset)
-    words.refuse_adaptation(models, adapt, weights)
     given = words.given(settings, epochs)
     options = Options(
         data=data,
@@ -84,10 +90,17 @@ def run(
         runs=runs,
         retry_failed=retry_failed,
         force=force,
+        keep_best=keep_best,
+        allow_partial_weights=allow_partial_weights,
         confirm=show.confirm(yes),
     )
-    cells, numbers = cells_of(models, datasets, scale, given), words.seeds(seeds)
-    result = show.watched(cells, numbers, options, sweep)
+    cells = adapted(
+        cells_of(models, datasets, scale, given),
+        adapt=adapt,
+        weights=words.weights(weights, models),
+        labels=labels,
+    )
+    result = show.watched(cells, words.seeds(seeds), options, sweep)
     records = result.records(runs)
     tables = [make_table(records, specs=result.specs)]
     tables += show.event_tables(result, records)
@@ -123,6 +136,9 @@ def sweep_verb(
     data: Data = None,
     adapt: Adapt = None,
     weights: Weights = None,
+    allow_partial_weights: PartialWeights = False,
+    labels: Labels = None,
+    keep_best: Keep = False,
     scale: Annotated[
         str | None,
         typer.Option(metavar="paper|small", help="Not the suite's own scale."),
@@ -144,13 +160,20 @@ def sweep_verb(
     from eegfm_bench.report.table import make_table
     from eegfm_bench.sweep.run import Options, sweep
     from eegfm_bench.sweep.specs import cells_of
-    from eegfm_bench.sweep.suite import load_suite
+    from eegfm_bench.sweep.suite import adapted, load_suite
 
     asked = load_suite(suite)
-    words.refuse_adaptation(asked.models, adapt, weights)
     given = words.given(settings, epochs)
-    every = cells_of(
-        asked.models, asked.datasets, scale or asked.scale, {**asked.settings, **given}
+    every = adapted(
+        cells_of(
+            asked.models,
+            asked.datasets,
+            scale or asked.scale,
+            {**asked.settings, **given},
+        ),
+        adapt=adapt or asked.adapt,
+        weights=words.weights(weights, asked.models) or asked.weights,
+        labels=labels or asked.labels,
     )
     cells = words.only(every, only)
     numbers = list(asked.seeds) if seeds is None else words.seeds(seeds)
@@ -167,6 +190,8 @@ def sweep_verb(
         runs=runs,
         retry_failed=retry_failed,
         force=force,
+        keep_best=keep_best,
+        allow_partial_weights=allow_partial_weights,
         confirm=show.confirm(yes),
         suite=asked.name,
         is_whole=len(cells) == len(every),

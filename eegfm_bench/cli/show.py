@@ -68,6 +68,24 @@ def watched(
         result = sweep(cells, seeds, options, display)
     for manifest in result.manifests.values():
         console.print("\n".join(about_windows(manifest)), markup=False)
+    drawn = [c.model for c in cells if c.adapt in ("probe", "lora") and not c.weights]
+    if drawn:
+        console.print(
+            f"no --weights: the encoder of {', '.join(dict.fromkeys(drawn))} is as the "
+            f"seed draws it, a control",
+            markup=False,
+        )
+    if options.keep_best and len(result.not_kept) < len(result.specs):
+        console.print(f"models kept in {options.runs}/RUN_ID/model", markup=False)
+    if result.not_kept:
+        n = len(result.not_kept)
+        console.print(
+            f"{n} run{'s' * (n > 1)} had been done without keeping the model: "
+            f"{listed(result.not_kept, most=4)}. Add --force to train again and keep "
+            f"it.",
+            style="bold yellow",
+            markup=False,
+        )
     return result
 
 
@@ -363,7 +381,15 @@ def _oddities(found: Mapping[str, Sequence[str]]) -> list[str]:
 def list_cells(cells: Sequence[Cell], seeds: Sequence[int], as_json: bool) -> None:
     """List what a sweep would run, in its order."""
     found = [
-        {"model": c.model, "dataset": c.dataset, "scale": c.scale, "seed": seed}
+        {
+            "model": c.model,
+            "dataset": c.dataset,
+            "scale": c.scale,
+            "seed": seed,
+            **({} if c.adapt == "scratch" else {"adapt": c.adapt}),
+            **({} if c.weights is None else {"weights": c.weights}),
+            **({} if c.labels is None else {"labels": c.labels}),
+        }
         for seed in seeds
         for c in cells
     ]
@@ -371,9 +397,9 @@ def list_cells(cells: Sequence[Cell], seeds: Sequence[int], as_json: bool) -> No
         print_json(found)
         return
     for row in found:
-        typer.echo(
-            f"{row['model']} on {row['dataset']}, {row['scale']}, seed {row['seed']}"
-        )
+        more = [f"{k} {row[k]}" for k in ("adapt", "weights", "labels") if k in row]
+        words = [f"{row['model']} on {row['dataset']}", str(row["scale"]), *more]
+        typer.echo(f"{', '.join(words)}, seed {row['seed']}")
     stderr().print(f"{len(found)} cells; nothing was run")
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from eegfm_bench.sweep.suite import Cell
 
 MOST_SEEDS = 10_000
-ADAPTATIONS = ("scratch", "finetune", "probe", "lora")
 
 
 def names(what: str, text: str) -> list[str]:
@@ -141,28 +140,30 @@ def only(cells: list[Cell], text: str | None) -> list[Cell]:
     return [c for c in cells if all(getattr(c, k) in v for k, v in wanted.items())]
 
 
-def refuse_adaptation(
-    models: Sequence[str], adapt: str | None, weights: str | None
-) -> None:
-    """Refuse to adapt what has no weights to start from.
+def weights(text: str | None, models: Sequence[str]) -> str | dict[str, str] | None:
+    """Read weights for all models, or model by model.
 
-    Raises
-    ------
-    UnknownName, SpecError
-        Says what the models can do instead.
+    Examples
+    --------
+    >>> weights("hub", ["labram"])
+    'hub'
+    >>> weights("biot=a.ckpt,labram=hub", ["biot", "labram"])
+    {'biot': 'a.ckpt', 'labram': 'hub'}
     """
-    if adapt is not None and adapt not in ADAPTATIONS:
-        raise UnknownName.among("adaptation", adapt, ADAPTATIONS)
-    if weights is not None:
-        raise SpecError(
-            f"--weights {weights}: {', '.join(models)} cannot start from pre-trained "
-            f"weights. Leave --weights out to train from scratch."
-        )
-    if adapt not in (None, "scratch"):
-        raise SpecError(
-            f"--adapt {adapt} starts from pre-trained weights, and none are given "
-            f"(--weights). Without weights there is --adapt scratch alone."
-        )
+    if text is None or text.partition("=")[0].strip() not in models:
+        return text
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        model, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not value:
+            raise SpecError(
+                f"--weights {text}: '{part}' is not MODEL=PATH. Write "
+                f"MODEL=PATH,MODEL2=hub; a path with a comma needs its own command."
+            )
+        if model in found:
+            raise SpecError(f"--weights names {model} twice.")
+        found[model] = value
+    return found
 
 
 def format_of(out: Path) -> str:

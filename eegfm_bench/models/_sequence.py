@@ -79,6 +79,15 @@ class InSequence(nn.Module):
         """Return features (B, S, D) of sequences (B, S, C, T) in µV."""
         return self._alone(x_BSCT).unflatten(0, (-1, self.sequence))
 
+    def pooled(self, x_BSCT: Tensor) -> Tensor:
+        """Return each channel's mean token (B, S, F), of sequences (B, S, C, T) in µV.
+
+        The features, of a model of single windows without such means.
+        """
+        pooled = getattr(self.model, "pooled", self.model.features)
+        pooled_NF: Tensor = pooled(x_BSCT.flatten(0, 1))
+        return pooled_NF.unflatten(0, (-1, self.sequence))
+
     def forward(self, x_BSCT: Tensor) -> Tensor:
         """Return logits (B, S, K) of sequences (B, S, C, T) in µV."""
         logits_NK: Tensor = self.head(self._alone(x_BSCT))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import eegfm_bench.models as package
 from eegfm_bench import registry
 from eegfm_bench.errors import DuplicateName, SpecError, UnknownName
+from eegfm_bench.models._weights import Weights
 from eegfm_bench.runs.spec import AnyRecipe
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Model(Protocol):
 
     ``features(x_BCT)`` gives (B, D) and ``forward(x_BCT)`` logits (B, K), both
     from µV; ``head`` maps the one to the other.
+
+    Optional: ``pooled(x_BCT)``, each channel's mean token (B, C D), which probes and
+    comparisons of encoders take; without it, they take ``features``.
 
     Optional: ``replace_head(head)``, where assigning ``head`` would not do it.
 
@@ -140,6 +144,8 @@ class ModelSpec:
         What differs from the source, each with its reason.
     sizes : mapping of scale to Size
         Declared for 16 channels × 2000 time points and two classes.
+    weights : Weights
+        Which are public, how their tensors are named, what LoRA adapts.
     version : int
         Raised when the architecture changes under the same name.
     skip : function of InputShape
@@ -169,6 +175,7 @@ class ModelSpec:
     channel_use: str = "by their order"
     differences: tuple[str, ...] = ()
     sizes: Mapping[str, Size] = field(default_factory=dict)
+    weights: Weights = field(default_factory=Weights)
     skip: Callable[[InputShape], str | None] = lambda shape: None
     check: Callable[[Mapping[str, Any], str], Mapping[str, Any]] | None = None
 
@@ -232,12 +239,15 @@ class ModelSpec:
         reason = self.skip(shape)
         if reason is not None:
             raise SpecError(f"{self.name} cannot serve this shape: {reason}.")
+        alone = self.builder(replace(shape, sequence=1), scale=scale, **chosen)
+        if hasattr(alone, "state_dict") and not hasattr(alone, "channels"):
+            # What the names in a file of weights are held against.
+            alone.channels = shape.channels
         if shape.sequence == 1:
-            return self.builder(shape, scale=scale, **chosen)
+            return alone
         # Imported when asked for: this file stays free of torch.
         from eegfm_bench.models._sequence import in_sequence
 
-        alone = self.builder(replace(shape, sequence=1), scale=scale, **chosen)
         return in_sequence(
             alone, shape, scale=scale, is_trained=self.trained_by == "gradient"
         )

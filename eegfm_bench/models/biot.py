@@ -35,6 +35,14 @@ from eegfm_bench.models._options import (
     share,
 )
 from eegfm_bench.models._spec import InputShape, Size, model
+from eegfm_bench.models._weights import (
+    Channels,
+    Layout,
+    PublicWeights,
+    Reshaped,
+    Weights,
+    rows_by_channel,
+)
 from eegfm_bench.runs.spec import TrainingRecipe
 
 RATE_HZ = 200.0
@@ -94,6 +102,8 @@ class BIOT(nn.Module):
 
     Attributes
     ----------
+    channels : tuple of str
+        Whose rows the channels' tokens are.
     encoder : nn.Module
         braindecode's, whose weights have the published names.
     head : nn.Module
@@ -133,6 +143,7 @@ class BIOT(nn.Module):
                 # Of attention to neighbours, which no head of BIOT's pays.
                 att_drop_prob=0.0,
             )
+        self.channels = shape.channels
         self.n_fft, self.hop_length = n_fft, hop_length
         self.percentile = percentile
         self.encoder = net.encoder
@@ -146,11 +157,8 @@ class BIOT(nn.Module):
                 nn.Linear(n_features, shape.n_classes),
             )
 
-    def features(self, x_BCT: Tensor) -> Tensor:
-        """Return the mean over tokens (B, D) of windows (B, C, T) in µV.
-
-        With a pooled head, D counts the width of every channel's mean.
-        """
+    def tokens(self, x_BCT: Tensor) -> Tensor:
+        """Return what the encoder gives (B, C, P, D), of windows (B, C, T) in µV."""
         weight = self.encoder.patch_embedding.projection.weight
         with torch.autocast(x_BCT.device.type, enabled=False):
             spectra_BCPW = self._spectra(x_BCT.to(weight.dtype))
@@ -160,9 +168,20 @@ class BIOT(nn.Module):
         steps_NPD = self.encoder.positional_encoding(tokens_BCPD.flatten(0, 1))
         tokens_BSD = steps_NPD.unflatten(0, tokens_BCPD.shape[:2]).flatten(1, 2)
         tokens_BSD = self.encoder.transformer(tokens_BSD)
+        return tokens_BSD.unflatten(1, tokens_BCPD.shape[1:3])
+
+    def pooled(self, x_BCT: Tensor) -> Tensor:
+        """Return each channel's mean token (B, C D), of windows (B, C, T) in µV."""
+        return self.tokens(x_BCT).mean(2).flatten(1)
+
+    def features(self, x_BCT: Tensor) -> Tensor:
+        """Return the mean over tokens (B, D) of windows (B, C, T) in µV.
+
+        With a pooled head, D counts the width of every channel's mean.
+        """
         if self.has_pooled_head:
-            return tokens_BSD.unflatten(1, tokens_BCPD.shape[1:3]).mean(2).flatten(1)
-        return tokens_BSD.mean(1)
+            return self.pooled(x_BCT)
+        return self.tokens(x_BCT).flatten(1, 2).mean(1)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """Return logits (B, K) of windows (B, C, T) in µV."""
@@ -223,6 +242,105 @@ def _unserved(shape: InputShape) -> str | None:
     return None
 
 
+def _reshaped(
+    name: str, theirs: Tensor, ours: Tensor, channels: Channels
+) -> Reshaped | None:
+    """Give every channel the token that the file has for its name."""
+    if name == "encoder.channel_tokens.weight":
+        return rows_by_channel(theirs, ours, channels)
+    return None
+
+
+# The rows of the published tokens, as the README lists them.
+PAIRS_16 = (
+    *("FP1-F7", "F7-T7", "T7-P7", "P7-O1", "FP2-F8", "F8-T8", "T8-P8", "P8-O2"),
+    *("FP1-F3", "F3-C3", "C3-P3", "P3-O1", "FP2-F4", "F4-C4", "C4-P4", "P4-O2"),
+)
+PAIRS_18 = (*PAIRS_16, "C3-A2", "C4-A1")
+
+CORPORA = {
+    "prest-16": ("MGH EEG (PREST)",),
+    "shhs-prest-18": ("MGH EEG (PREST)", "SHHS"),
+    "six-datasets-18": (
+        *("MGH EEG (PREST)", "SHHS"),
+        *("TUAB (train)", "TUEV (train)", "CHB-MIT (train)", "IIIC Seizure (train)"),
+    ),
+}
+COMMIT = "d138e32634e52ae9fa6ec98ac9c4087b14ca869a"
+
+
+def _published(key: str, file: str, git_blob: str, sha256: str = "") -> PublicWeights:
+    """Describe a file of the source's repository."""
+    return PublicWeights(
+        key=key,
+        file=f"pretrained-models/{file}",
+        url="https://raw.githubusercontent.com/ycq091044/BIOT/"
+        f"{COMMIT}/pretrained-models/{file}",
+        revision=COMMIT,
+        layout="source",
+        licence="MIT",
+        source="README of github.com/ycq091044/BIOT (commit d138e32); the git blob is "
+        "of that commit's tree, a sha256 what those who fetched the file state",
+        sha256=sha256,
+        git_blob=git_blob,
+        pretrained_on=CORPORA[key],
+        channels=PAIRS_18 if key.endswith("18") else PAIRS_16,
+    )
+
+
+def _rehosted(key: str) -> PublicWeights:
+    """Describe braindecode's copy of a file of the source's."""
+    return PublicWeights(
+        key=f"braindecode-{key}",
+        hub=f"braindecode/biot-pretrained-{key}chs",
+        file="model.safetensors",
+        layout="braindecode",
+        licence="BSD-3-Clause (card of the weights)",
+        source="braindecode 1.8.1, models/biot.py; no checksum is stated",
+        pretrained_on=CORPORA[key],
+        channels=PAIRS_18 if key.endswith("18") else PAIRS_16,
+    )
+
+
+WEIGHTS = Weights(
+    public=(
+        _published(
+            "prest-16",
+            "EEG-PREST-16-channels.ckpt",
+            "dd9a5b3970f754f1b9b119e0ed0caa4d49a6579f",
+            "40f55f5d23e83796495616c8145c8336fcff2b901c42e8ba5115223081c2ad70",
+        ),
+        _published(
+            "shhs-prest-18",
+            "EEG-SHHS+PREST-18-channels.ckpt",
+            "5e4d1ee6fdc5442059d093b99053dfa14c8c8b61",
+        ),
+        _published(
+            "six-datasets-18",
+            "EEG-six-datasets-18-channels.ckpt",
+            "04dfe806a0c8f0ad2cf2e7e343232faca82bb951",
+            "78ff15a1782f194286a97b1abe68b2bf100a39803325e2917337d0a77a228542",
+        ),
+        *(_rehosted(key) for key in CORPORA),
+    ),
+    layouts=(
+        Layout(name="source", renames=(("encoder.", ""),), unused=("index",)),
+        Layout(
+            name="source, fine-tuned",
+            renames=(("encoder.", "biot."),),
+            unused=("biot.index", "classifier.", "prediction."),
+        ),
+        Layout(name="braindecode", unused=("final_layer.",)),
+    ),
+    reshape=_reshaped,
+    by_channel=("encoder.channel_tokens.weight",),
+    lora=(
+        r"(.*\.)?encoder\.transformer\.layers\.layers\.\d+\.0\.fn\.to_(q|k|v|out)",
+        r"(.*\.)?encoder\.transformer\.layers\.layers\.\d+\.1\.fn\.fn\.w[12]",
+    ),
+)
+
+
 @model(
     title="BIOT",
     trained_by="gradient",
@@ -267,6 +385,7 @@ def _unserved(shape: InputShape) -> str | None:
     },
     check=_checked,
     skip=_unserved,
+    weights=WEIGHTS,
 )
 def biot(
     shape: InputShape,

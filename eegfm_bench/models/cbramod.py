@@ -15,7 +15,8 @@ channels and patches adds what lies near it. In every layer one half of a token'
 attends across the channels of its second, the other across the seconds of its channel.
 The head sees all tokens of a window in a row.
 
-What differs from the source, and why, is in ``DIFFERENCES``.
+What differs from the source, and why, is in ``DIFFERENCES``; which weights are public,
+and what LoRA adapts, in ``WEIGHTS``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from eegfm_bench.models._patch_heads import (
     three_layers,
 )
 from eegfm_bench.models._spec import InputShape, Size, model
+from eegfm_bench.models._weights import Layout, PublicWeights, Weights
 from eegfm_bench.runs.spec import TrainingRecipe
 
 # The source divides windows in µV by 100 wherever it loads them.
@@ -187,15 +189,21 @@ class CBraMod(nn.Module):
         """
         return None if self.is_pooled else max(1, TOKENS_AT_ONCE // self.n_tokens)
 
-    def features(self, x_BCT: Tensor) -> Tensor:
-        """Return what the head sees (B, F), of windows (B, C, T) in µV."""
+    def tokens(self, x_BCT: Tensor) -> Tensor:
+        """Return what the encoder gives (B, C, P, D), of windows (B, C, T) in µV."""
         patches_BCPL = (x_BCT / self.scale_uv).unflatten(-1, (-1, PATCH))
         tokens_BCPD = _embedded(self.net.patch_embedding, patches_BCPL)
         for layer in self.net.encoder.layers:
             tokens_BCPD = _through(layer, tokens_BCPD)
-        if self.is_pooled:
-            return tokens_BCPD.mean(2).flatten(1)
-        return tokens_BCPD.flatten(1)
+        return tokens_BCPD
+
+    def pooled(self, x_BCT: Tensor) -> Tensor:
+        """Return each channel's mean token (B, C D), of windows (B, C, T) in µV."""
+        return self.tokens(x_BCT).mean(2).flatten(1)
+
+    def features(self, x_BCT: Tensor) -> Tensor:
+        """Return what the head sees (B, F), of windows (B, C, T) in µV."""
+        return self.pooled(x_BCT) if self.is_pooled else self.tokens(x_BCT).flatten(1)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """Return logits (B, K) of windows (B, C, T) in µV."""
@@ -303,6 +311,58 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     return dict(options)
 
 
+WEIGHTS = Weights(
+    public=(
+        PublicWeights(
+            key="source",
+            hub="weighting666/CBraMod",
+            file="pretrained_weights.pth",
+            revision="500543c7e30bda1b22bfd51a49301b238dee21fd",
+            layout="source",
+            licence="Apache-2.0 (card of the weights); MIT (code)",
+            source="README of github.com/wjq-learning/CBraMod (commit b9e9610) and the "
+            "card of the weights; the checksum is what several who fetched that "
+            "revision state",
+            sha256="0792cb808c14e6b7a2bb2ce1dff379bc47bc54c49a779825bdfeb33bf8157178",
+            pretrained_on=("TUEG",),
+        ),
+        PublicWeights(
+            key="braindecode",
+            hub="braindecode/cbramod-pretrained",
+            file="model.safetensors",
+            layout="source",
+            licence="BSD-3-Clause (card of the weights)",
+            source="braindecode 1.8.1, models/cbramod.py, and the card of the weights; "
+            "no checksum is stated",
+            pretrained_on=("TUEG",),
+        ),
+    ),
+    layouts=(
+        # The source's pre-training; braindecode kept its names.
+        Layout(
+            name="source",
+            renames=(("net.", ""),),
+            unused=("patch_embedding.mask_encoding", "proj_out.", "final_layer."),
+        ),
+        Layout(
+            name="source, fine-tuned",
+            renames=(("net.", "backbone."),),
+            unused=(
+                "backbone.patch_embedding.mask_encoding",
+                *("backbone.proj_out.", "classifier.", "head.", "sequence_encoder."),
+            ),
+        ),
+    ),
+    # No tensor's shape depends on channels or length: nothing is to be reshaped.
+    any_channels=True,
+    # Queries, keys and values are one weight that no layer owns, and stay as they are.
+    lora=(
+        r"(.*\.)?net\.encoder\.layers\.\d+\.self_attn_[st]\.out_proj",
+        r"(.*\.)?net\.encoder\.layers\.\d+\.linear[12]",
+    ),
+)
+
+
 @model(
     title="CBraMod",
     trained_by="gradient",
@@ -349,6 +409,7 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     },
     check=_checked,
     skip=not_whole_patches,
+    weights=WEIGHTS,
 )
 def cbramod(
     shape: InputShape,

@@ -32,6 +32,7 @@ from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
+from eegfm_bench.models._codebrain_weights import WEIGHTS
 from eegfm_bench.models._options import (
     checked_options,
     flag,
@@ -228,8 +229,8 @@ class CodeBrain(nn.Module):
         is_after = name.startswith(("net.final_conv.", "net.norm."))
         return self.n_layers - 1 if is_after else 0
 
-    def features(self, x_BCT: Tensor) -> Tensor:
-        """Return what the head sees (B, F), of windows (B, C, T) in µV."""
+    def tokens(self, x_BCT: Tensor) -> Tensor:
+        """Return what the encoder gives (B, C, P, D), of windows (B, C, T) in µV."""
         net, n_channels = self.net, x_BCT.shape[1]
         patches_BCPL = (x_BCT / self.scale_uv).unflatten(-1, (-1, PATCH))
         tokens_BDL = net.patch_embedding(patches_BCPL).flatten(1, 2).transpose(1, 2)
@@ -237,9 +238,15 @@ class CodeBrain(nn.Module):
         said_BDL = self._said_by_layers(tokens_BDL)
         out_BLD = net.final_conv(said_BDL).transpose(1, 2)
         out_BCPD: Tensor = net.norm(out_BLD).unflatten(1, (n_channels, -1))
-        if self.is_pooled:
-            return out_BCPD.mean(2).flatten(1)
-        return out_BCPD.flatten(1)
+        return out_BCPD
+
+    def pooled(self, x_BCT: Tensor) -> Tensor:
+        """Return each channel's mean token (B, C D), of windows (B, C, T) in µV."""
+        return self.tokens(x_BCT).mean(2).flatten(1)
+
+    def features(self, x_BCT: Tensor) -> Tensor:
+        """Return what the head sees (B, F), of windows (B, C, T) in µV."""
+        return self.pooled(x_BCT) if self.is_pooled else self.tokens(x_BCT).flatten(1)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """Return logits (B, K) of windows (B, C, T) in µV."""
@@ -405,6 +412,7 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     },
     check=_checked,
     skip=not_whole_patches,
+    weights=WEIGHTS,
 )
 def codebrain(
     shape: InputShape,

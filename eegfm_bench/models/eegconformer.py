@@ -39,6 +39,7 @@ from eegfm_bench.models._braindecode import braindecode_models
 from eegfm_bench.models._fourier import fft_length
 from eegfm_bench.models._options import checked_options, flag, refuse_uneven, share
 from eegfm_bench.models._spec import InputShape, Size, model
+from eegfm_bench.models._weights import Layout, Weights
 from eegfm_bench.runs.spec import TrainingRecipe
 
 DIFFERENCES = (
@@ -257,6 +258,13 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     input_scale="divided by 10 µV",
     channel_use="by their order: each spatial filter weighs all channels",
     differences=DIFFERENCES,
+    weights=Weights(
+        layouts=(
+            Layout(
+                name="braindecode", renames=(("net.", ""),), unused=("final_layer.",)
+            ),
+        )
+    ),
     # The first two convolutions counted as the one product they are computed by.
     sizes={
         "paper": Size(encoder=1_455_680, head=66, flops=62_464_192),

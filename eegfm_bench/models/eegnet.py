@@ -40,6 +40,7 @@ from eegfm_bench.models._braindecode import braindecode_models
 from eegfm_bench.models._fourier import fft_length
 from eegfm_bench.models._options import checked_options, positive, share
 from eegfm_bench.models._spec import InputShape, Size, model
+from eegfm_bench.models._weights import Layout, Weights
 from eegfm_bench.runs.spec import TrainingRecipe
 
 DIFFERENCES = (
@@ -299,6 +300,13 @@ def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     input_scale="divided by 10 µV",
     channel_use="by their order: each spatial filter weighs all channels",
     differences=DIFFERENCES,
+    weights=Weights(
+        layouts=(
+            Layout(
+                name="braindecode", renames=(("net.", ""),), unused=("final_layer.",)
+            ),
+        )
+    ),
     # Counted in the exchanged order; Fourier transforms are not.
     sizes={
         "paper": Size(encoder=1_360, head=1_986, flops=1_828_736),

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
+from eegfm_bench.models._labram_weights import labram_weights
 from eegfm_bench.models._options import (
     checked_options,
     flag,
@@ -192,6 +193,8 @@ class LaBraM(nn.Module):
 
     Attributes
     ----------
+    channels : tuple of str
+        Their names, by which they have positions.
     rows_C : tensor
         The row of every channel in ``pos_embed``.
     """
@@ -236,6 +239,7 @@ class LaBraM(nn.Module):
                 use_mean_pooling=True,
                 init_scale=init_scale,
             )
+        self.channels = shape.channels
         self.patch_size = patch_size
         self.patch_embed = net.patch_embed.temporal_conv
         self.cls_token = net.cls_token
@@ -273,10 +277,10 @@ class LaBraM(nn.Module):
             return int(rest.partition(".")[0]) + 1
         return self.n_layers if first in ("time_embed", "fc_norm") else 0
 
-    def features(self, x_BCT: Tensor) -> Tensor:
-        """Return the mean over patches (B, D), normalised, of windows in µV.
+    def tokens(self, x_BCT: Tensor) -> Tensor:
+        """Return what the encoder gives (B, C, P, D), of windows (B, C, T) in µV.
 
-        With a pooled head, D counts every channel's filters.
+        The class token is not among them.
         """
         x_BCPL = (x_BCT / SCALE_UV).unflatten(-1, (-1, self.patch_size))
         n_channels, n_patches = x_BCPL.shape[1:3]
@@ -288,7 +292,22 @@ class LaBraM(nn.Module):
         tokens_BSD = self.pos_drop(tokens_BSD)
         for block in self.blocks:
             tokens_BSD = _layer(block, tokens_BSD)
-        patches_BCPD = tokens_BSD[:, 1:].unflatten(1, (n_channels, n_patches))
+        return tokens_BSD[:, 1:].unflatten(1, (n_channels, n_patches))
+
+    def pooled(self, x_BCT: Tensor) -> Tensor:
+        """Return each channel's mean token (B, C D), of windows (B, C, T) in µV.
+
+        Before the last norm: it is made for the mean over all channels, and where
+        weights are loaded it starts anew, so that nothing pre-trained is lost.
+        """
+        return self.tokens(x_BCT).mean(2).flatten(1)
+
+    def features(self, x_BCT: Tensor) -> Tensor:
+        """Return the mean over patches (B, D), normalised, of windows in µV.
+
+        With a pooled head, D counts every channel's filters.
+        """
+        patches_BCPD = self.tokens(x_BCT)
         mean_dims = 2 if isinstance(self.fc_norm, _OverTime) else (1, 2)
         features_BD: Tensor = self.fc_norm(patches_BCPD.mean(mean_dims))
         return features_BD
@@ -435,6 +454,7 @@ def _unserved(shape: InputShape) -> str | None:
     },
     check=_checked,
     skip=_unserved,
+    weights=labram_weights(positions),
 )
 def labram(
     shape: InputShape,

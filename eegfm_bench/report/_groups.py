@@ -12,10 +12,12 @@ from typing import Any
 
 from eegfm_bench.errors import SpecError
 from eegfm_bench.runs.record import RunRecord
-from eegfm_bench.runs.spec import RunSpec
+from eegfm_bench.runs.spec import SCRATCH, RunSpec
 
-RowKey = tuple[str, str, str, str]
-STUB = ("model", "init", "scale", "adapt")
+RowKey = tuple[str, str, str, str, str]
+STUB = ("model", "init", "scale", "adapt", "labels")
+# What ``labels`` says of a row that may use all of them.
+ALL_LABELS = "all"
 
 
 @dataclass(slots=True)
@@ -40,8 +42,28 @@ Groups = dict[tuple[RowKey, str], Group]
 
 
 def row_key(spec: RunSpec) -> RowKey:
-    """Return what names a row: model, init, scale, adapt."""
-    return spec.model, spec.init, spec.scale, spec.adapt
+    """Return what names a row: model, init, scale, adapt, labels."""
+    labels = spec.labels or ALL_LABELS
+    return spec.model, spec.init, spec.scale, spec.adapt, labels
+
+
+def shown_stub(rows: Iterable[RowKey]) -> list[int]:
+    """Return which names of ``STUB`` a table shows.
+
+    Model and init always are; the others where rows differ, or where how they were
+    adapted is not what their start leads one to expect.
+    """
+    rows = list(rows)
+    shown = {0, 1} | {i for i in range(len(STUB)) if len({key[i] for key in rows}) > 1}
+    for _, init, _, adapt, labels in rows:
+        shown |= set() if adapt == usual_adapt(init) else {STUB.index("adapt")}
+        shown |= set() if labels == ALL_LABELS else {STUB.index("labels")}
+    return sorted(shown)
+
+
+def usual_adapt(init: str) -> str:
+    """Return what is done with a start unless something else is asked for."""
+    return SCRATCH if init == SCRATCH else "finetune"
 
 
 def windows_key(spec: RunSpec) -> str:

@@ -72,6 +72,13 @@ def notes(
         found.setdefault(f"n/a: {', '.join(whose)}: {reason}.")
     if any(cell.state == "pending" for row in rows for cell in row.cells):
         found.setdefault(f"{PENDING} stands for a cell that has not been run.")
+    if any(spec.labels for group in groups.values() for spec in group.specs.values()):
+        found.setdefault(
+            "labels: so much of the training part was drawn, by seed, the same for all "
+            "models; validation and test are whole."
+        )
+    for text in (*_seedless_notes(groups), *_weights_notes(groups)):
+        found.setdefault(text)
     for dataset in dict.fromkeys(column.group for column in columns):
         for text in _dataset_notes(groups, missing, dataset):
             found.setdefault(text)
@@ -129,6 +136,43 @@ def partial_remark(groups: Groups, dataset: str) -> str:
     return f"partial: {len(absent)}{of} subjects absent"
 
 
+def _seedless_notes(groups: Groups) -> Iterable[str]:
+    """Say of which probes no seed changes anything: their ± is no spread."""
+    for (row, dataset), group in groups.items():
+        done = group.done
+        if row[3] != "probe" or len(done) < 2:
+            continue
+        if all(record.scores == done[0].scores for record in done):
+            yield (
+                f"{row[0]} ({row[1]}, probe) on {dataset}: all {len(done)} seeds have "
+                f"the same scores, since nothing is drawn where a head is solved for "
+                f"on an encoder from a file: ± says nothing, n counts one run."
+            )
+
+
+def _weights_notes(groups: Groups) -> Iterable[str]:
+    """Say what each start is, and what of it did not go in."""
+    found: dict[tuple[str, str], RunRecord] = {}
+    for (row, _), group in groups.items():
+        for record in group.done:
+            if record.weights is not None:
+                found.setdefault((row[1], row[0]), record)
+    for (init, model), record in sorted(found.items()):
+        report = record.weights
+        assert report is not None
+        n_in = report.matched + len(report.reshaped)
+        parts = [f"{n_in} of {report.n_encoder} tensors of {model}'s encoder"]
+        for names, how in (
+            (report.missing, "MISSING and at random"),
+            (report.left_over, "left over"),
+            (report.reshaped, "reshaped"),
+            (report.fresh, "started anew, as in the source"),
+        ):
+            if names:
+                parts.append(f"{len(names)} {how} ({listed(names, most=3)})")
+        yield f"{init} is {report.file}: {'; '.join(parts)}."
+
+
 def _dataset_notes(
     groups: Groups, missing: Mapping[str, str], dataset: str
 ) -> Iterable[str]:
@@ -176,9 +220,10 @@ def _n_subjects(dataset: str) -> int | None:
 
 def _who(row: Row, column: Column, has_scales: bool) -> str:
     """Name a cell: its model, what is not the plain case of it, its dataset."""
-    model, init, scale, adapt = row.labels
+    model, init, scale, adapt, labels = row.labels
     unusual = [word for word in (init, adapt) if word != "scratch"]
     unusual += [scale] if has_scales else []
+    unusual += [] if labels == "all" else [f"labels {labels}"]
     if not unusual:
         return f"{model} on {column.group}"
     return f"{model} ({', '.join(unusual)}) on {column.group}"

@@ -21,7 +21,7 @@ __all__ = ["CSV_COLUMNS", "FORMATS", "render", "to_console", "to_csv", "to_html"
 __all__ += ["latex_text", "markdown_text", "to_json", "to_latex", "to_markdown"]
 
 CSV_COLUMNS = (
-    *("data", "source", "model", "init", "scale", "adapt", "variant"),
+    *("data", "source", "model", "init", "scale", "adapt", "labels", "variant"),
     *("dataset", "protocol", "subject", "metric", "mean", "sd", "n"),
     *("state", "reason"),
 )

@@ -9,7 +9,14 @@ from collections.abc import Iterable
 
 from eegfm_bench.errors import DataMissing
 from eegfm_bench.report._cells import PENDING, Cell, Column, Row, Table, mean_sd
-from eegfm_bench.report._groups import Group, checked, grouped, windows_key
+from eegfm_bench.report._groups import (
+    STUB,
+    Group,
+    RowKey,
+    checked,
+    grouped,
+    windows_key,
+)
 from eegfm_bench.report._notes import PLUS_MINUS
 from eegfm_bench.report.table import DIGITS, SIMULATED, about
 from eegfm_bench.runs.record import RunRecord
@@ -132,9 +139,9 @@ def _cell(group: Group, metric: str, who: str, per: BySubject) -> Cell:
     )
 
 
-def _names(models: list[tuple[str, str, str, str]]) -> list[str]:
+def _names(models: list[RowKey]) -> list[str]:
     """Name each model by what tells it from the others."""
-    telling = [i for i in range(1, 4) if len({key[i] for key in models}) > 1]
+    telling = [i for i in range(1, len(STUB)) if len({key[i] for key in models}) > 1]
     return [
         f"{key[0]} ({', '.join(key[i] for i in telling)})" if telling else key[0]
         for key in models

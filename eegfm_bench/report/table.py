@@ -32,6 +32,7 @@ from eegfm_bench.report._groups import (
     checked,
     grouped,
     row_key,
+    shown_stub,
     windows_key,
 )
 from eegfm_bench.runs.record import RunRecord
@@ -102,9 +103,7 @@ def make_table(
         Row(labels=key, cells=tuple(_cell(groups, key, c, missing) for c in columns))
         for key in rows
     ]
-    varying = [
-        i for i in range(len(STUB)) if i < 2 or len({key[i] for key in rows}) > 1
-    ]
+    varying = shown_stub(rows)
     data = {spec.dataset.data for spec in asked}
     shown = ranked(table_rows, columns, DIGITS)
     return Table(

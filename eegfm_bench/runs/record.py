@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from eegfm_bench.errors import StoreError
 from eegfm_bench.runs.spec import AS_STORED, RunSpec
+from eegfm_bench.runs.weights import LoadReport
 
 Scores = dict[str, dict[str, float | None]]
 
@@ -45,6 +46,35 @@ class Cost(_Part):
     n_parameters_head: int
     window_passes: int
     n_windows: dict[str, int]
+
+
+class LabelBudget(_Part):
+    """Which share of the training part was used; validation and test stay whole.
+
+    ``windows`` counts those drawn of each class by name, ``of_windows`` those there
+    are; ``subjects`` are those with a window drawn.
+    """
+
+    asked: str
+    windows: dict[str, int]
+    of_windows: dict[str, int]
+    subjects: int
+    of_subjects: int
+
+
+class Adaptation(_Part):
+    """What of the model was trained, and the proof that the rest was not.
+
+    ``trained`` and ``frozen`` count parameters. ``frozen_sha256`` is of every frozen
+    parameter and buffer of the encoder, bytes in the order of names, equal before and
+    after; None where nothing is frozen. ``frozen_tensors`` is how many there are.
+    """
+
+    trained: int
+    frozen: int
+    frozen_tensors: int = 0
+    frozen_sha256: str | None = None
+    labels: LabelBudget | None = None
 
 
 class Provenance(_Part):
@@ -80,7 +110,8 @@ class RunRecord(_Part):
     """A spec with either all of scores, checkpoint, cost and provenance, or a failure.
 
     ``scores`` maps part to metric to a number, or to None; each None has its
-    reason in ``reasons`` under the same part and metric.
+    reason in ``reasons`` under the same part and metric. ``weights`` says what was
+    loaded, ``adaptation`` what was trained; a run from scratch on all labels has none.
     """
 
     record_version: Literal[1] = 1
@@ -92,6 +123,8 @@ class RunRecord(_Part):
     checkpoint: Checkpoint | None = None
     cost: Cost | None = None
     provenance: Provenance | None = None
+    weights: LoadReport | None = None
+    adaptation: Adaptation | None = None
     failure: Failure | None = None
 
     @model_validator(mode="after")
@@ -127,6 +160,9 @@ class RunRecord(_Part):
     def to_json(self) -> str:
         """Write the record as indented JSON with a final newline."""
         fields = self.model_dump(mode="json", exclude_none=False)
+        for key in ("weights", "adaptation"):  # of a run from scratch there are none
+            if fields[key] is None:
+                del fields[key]
         if self.failure is None:
             del fields["failure"]
         else:

@@ -21,6 +21,10 @@ from pydantic import (
 )
 
 from eegfm_bench.errors import SpecError, UnknownName
+from eegfm_bench.runs.labels import canonical_labels
+
+# What ``init`` says of a model that starts from its own random weights.
+SCRATCH = "scratch"
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -38,6 +42,10 @@ BORN_LATER: dict[str, Any] = {
     "recipe.patience": None,
     "recipe.solver": "ridge",
     "recipe.standardise": True,
+    "labels": None,
+    "recipe.lora_rank": None,
+    "recipe.lora_alpha": None,
+    "recipe.lora_dropout": None,
 }
 
 # The context in which stored specs are read: what is refused of new questions was once
@@ -76,6 +84,9 @@ class TrainingRecipe(_Frozen):
     or ``matrices``, which leaves out biases and norms. ``warmup_epochs`` raise the rate
     evenly from nothing, and are fewer than ``epochs``. Training ends after ``patience``
     epochs without a better validation score, which the ``last`` epoch does not ask for.
+    ``lora_rank``, ``lora_alpha`` and ``lora_dropout`` are of LoRA's adapters: their
+    inner width, the factor of what they add (divided by the rank), and the dropout
+    before them; None where nothing is adapted so.
     """
 
     kind: Literal["gradient"] = "gradient"
@@ -94,6 +105,9 @@ class TrainingRecipe(_Frozen):
     label_smoothing: float = Field(ge=0, lt=1, default=0.0)
     class_weights: Literal["none", "balanced"] = "balanced"
     precision: Literal["32", "bf16"] = "32"
+    lora_rank: int | None = Field(ge=1, default=None)
+    lora_alpha: float | None = Field(gt=0, default=None)
+    lora_dropout: float | None = Field(ge=0, lt=1, default=None)
     select: Selection = "auroc"
 
     @field_validator("precision", mode="before")
@@ -143,6 +157,24 @@ class ClosedFormRecipe(_Frozen):
         """Sort: the order in which penalties are listed changes nothing."""
         return tuple(sorted(set(penalties)))
 
+    @model_validator(mode="after")
+    def _can_choose(self, info: ValidationInfo) -> ClosedFormRecipe:
+        """Refuse what solves nothing; what is stored is read as it is."""
+        if info.context == AS_STORED:
+            return self
+        if not self.penalties or min(self.penalties) <= 0:
+            listed = ", ".join(f"{one:g}" for one in self.penalties)
+            raise ValueError(
+                f"tries the penalties [{listed}]; expected one number or more, all "
+                f"above 0: --set penalties=[0.1,1,10]"
+            )
+        if self.select == "last":
+            raise ValueError(
+                "chooses a penalty on validation and has no last epoch (select=last). "
+                "Leave select out, or choose auroc, cohen_kappa or balanced_accuracy"
+            )
+        return self
+
 
 class NoRecipe(_Frozen):
     """A model without anything to choose."""
@@ -158,7 +190,9 @@ class RunSpec(_Frozen):
     """One question: a model on a dataset, with a seed.
 
     ``code`` identifies the source file of a model that is not of this package, whose
-    edits change numbers as well; it is None for all others.
+    edits change numbers as well; it is None for all others. ``init`` is ``scratch`` or
+    names the weights that the encoder starts from; ``adapt`` says what of the model is
+    trained then; ``labels`` how many training windows are used, None for all of them.
 
     Examples
     --------
@@ -179,8 +213,41 @@ class RunSpec(_Frozen):
     scale: Literal["paper", "small"] = "paper"
     init: str = "scratch"
     adapt: Literal["scratch", "finetune", "probe", "lora"] = "scratch"
+    labels: str | None = None
     seed: int = Field(ge=0, lt=2**32)
     recipe: AnyRecipe = Field(discriminator="kind")
+
+    @field_validator("labels")
+    @classmethod
+    def _in_one_spelling(cls, labels: str | None) -> str | None:
+        """Write a budget in one way; all of the labels is none."""
+        try:
+            return canonical_labels(labels)
+        except SpecError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _adapts_what_is_there(self, info: ValidationInfo) -> RunSpec:
+        """Refuse ways to adapt that do not fit the start or the recipe."""
+        if info.context == AS_STORED:
+            return self
+        if self.adapt == "finetune" and self.init == SCRATCH:
+            raise ValueError(
+                "fine-tunes (adapt=finetune) from no weights (init=scratch): that is "
+                "training from scratch. Give --weights, or leave --adapt out"
+            )
+        if self.adapt == SCRATCH and self.init != SCRATCH:
+            raise ValueError(
+                f"trains from scratch (adapt=scratch) and starts from {self.init}. "
+                f"Choose --adapt finetune, probe or lora, or leave --weights out"
+            )
+        given = [k for k, v in self.recipe if k.startswith("lora_") and v is not None]
+        if given and self.adapt != "lora":
+            raise ValueError(
+                f"sets {', '.join(given)}, of --adapt lora alone; it is "
+                f"--adapt {self.adapt}"
+            )
+        return self
 
     def identity(self, *, with_seed: bool = True) -> str:
         """Return the canonical JSON that is hashed."""

@@ -20,6 +20,9 @@ from eegfm_bench.errors import StoreError
 from eegfm_bench.runs.record import RunRecord
 from eegfm_bench.runs.spec import RunSpec
 
+# Where a run's tested model lies within the run's folder, if it was kept.
+MODEL_FOLDER = "model"
+
 
 class ResultStore:
     """Records under one root, each in the folder of its run id.
@@ -125,6 +128,22 @@ class ResultStore:
             if record is None or (retry_failed and not record.is_done):
                 todo.append(spec)
         return todo
+
+    def without_model(
+        self, specs: Iterable[RunSpec], *, but: Iterable[RunSpec]
+    ) -> list[str]:
+        """Return the ids of runs that are done, but whose model was not kept."""
+        again = {spec.run_id for spec in but}
+        found = []
+        for spec in specs:
+            record = None if spec.run_id in again else self.get(spec.run_id)
+            if record is not None and record.is_done:
+                found += [] if self.has_model(spec.run_id) else [spec.run_id]
+        return found
+
+    def has_model(self, run_id: str) -> bool:
+        """Return whether a run's tested model lies beside its record."""
+        return (self.path(run_id) / MODEL_FOLDER).is_dir()
 
     def records(self) -> Iterator[RunRecord]:
         """Yield every record under the root, in the order of run ids."""

@@ -42,8 +42,10 @@ def ask_if_long(
     }
     passes = 0
     for spec in todo:
-        if isinstance(spec.recipe, TrainingRecipe):
-            n = counts[spec.dataset.fingerprint + spec.dataset.name]
+        n = counts[spec.dataset.fingerprint + spec.dataset.name]
+        if spec.adapt == "probe":  # encoded once, whatever trains the head
+            passes += sum(n.values())
+        elif isinstance(spec.recipe, TrainingRecipe):
             passes += spec.recipe.epochs * (n["train"] + n["val"])
     if passes * _SLOWEST_WINDOW_S / jobs < ASK_ABOVE_S:
         return

@@ -56,6 +56,9 @@ class Estimate:
 class Options:
     """How to run; nothing here changes a number.
 
+    With ``keep_best``, every run that trains leaves its tested model beside its record.
+    ``allow_partial_weights`` lets weights go in that do not fill an encoder whole.
+
     With ``suite``, absent data costs its cells alone, and the runs that answer
     the suite are noted under that name, unless ``is_whole`` says that some of its
     cells were left out. ``confirm`` is asked, with the estimate, before anything that
@@ -69,6 +72,8 @@ class Options:
     runs: Path = Path(".runs")
     retry_failed: bool = False
     force: bool = False
+    keep_best: bool = False
+    allow_partial_weights: bool = False
     confirm: Callable[[Estimate], bool] = lambda estimate: True
     suite: str | None = None
     is_whole: bool = True
@@ -78,12 +83,16 @@ class Options:
 
 @dataclass(kw_only=True)
 class Sweep:
-    """What was asked and what came of it."""
+    """What was asked and what came of it.
+
+    ``not_kept`` are the runs done before without their model, which was asked for now.
+    """
 
     specs: list[RunSpec] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
+    not_kept: list[str] = field(default_factory=list)
     n_ran: int = 0
 
     def records(self, runs: Path) -> list[RunRecord]:

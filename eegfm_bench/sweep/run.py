@@ -37,7 +37,13 @@ from eegfm_bench.sweep.specs import (
     refuse_unknown_settings,
     remarks,
 )
-from eegfm_bench.sweep.suite import Cell
+from eegfm_bench.sweep.suite import Cell, adapted
+from eegfm_bench.sweep.weights import (
+    refuse_adaptation,
+    refuse_budgets,
+    refuse_weights_early,
+    starts_of,
+)
 
 
 def run(
@@ -55,6 +61,11 @@ def run(
     runs: str | Path = ".runs",
     retry_failed: bool = False,
     force: bool = False,
+    adapt: str | None = None,
+    weights: str | Path | Mapping[str, str] | None = None,
+    labels: str | None = None,
+    allow_partial_weights: bool = False,
+    keep_best: bool = False,
 ) -> list[RunRecord]:
     """Run models on datasets over seeds; what is done already is not run again.
 
@@ -80,6 +91,17 @@ def run(
         The folder of records.
     retry_failed, force : bool
         Run again what failed, or everything.
+    adapt : str, optional
+        ``scratch``, ``finetune``, ``probe`` or ``lora``; by default ``finetune`` where
+        there are weights, else ``scratch``.
+    weights : path, str or mapping, optional
+        A file or folder, ``hub``, ``hub:KEY``, or one of these for some models by name.
+    labels : str, optional
+        How much of the training part is used: ``"10%"``, or ``"8/class"``.
+    allow_partial_weights : bool
+        Whether weights may go in that do not fill an encoder whole.
+    keep_best : bool
+        Whether the tested model is kept beside its record, for ``eegfm_bench.load``.
 
     Returns
     -------
@@ -106,13 +128,20 @@ def run(
         runs=Path(runs),
         retry_failed=retry_failed,
         force=force,
+        keep_best=keep_best,
+        allow_partial_weights=allow_partial_weights,
     )
     if isinstance(seeds, str):
         raise SpecError(f"seeds is {seeds!r}; expected a count or a list of numbers.")
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if data_root(data) is None:
         warn_simulated()
-    cells = cells_of(models, datasets, scale, given)
+    cells = adapted(
+        cells_of(models, datasets, scale, given),
+        adapt=adapt,
+        weights=str(weights) if isinstance(weights, Path) else weights,
+        labels=labels,
+    )
     return sweep(cells, numbers, options).records(options.runs)
 
 
@@ -157,19 +186,25 @@ def sweep(
             launcher.close()
             launcher = _pool(options, device)
         described = about["models"]
+        refuse_adaptation(cells, described)
         refuse_unknown_settings(cells, described)
         refuse_unfit_settings(cells, described)
         for line in remarks(cells, described):
             watcher.remarked(line)
         cells = checked_cells(launcher, cells, described)
+        refuse_weights_early(launcher, cells, described, options)
         prepared = prepare_all(launcher, cells, described, options, result, watcher)
+        refuse_budgets(cells, result.manifests)
+        starts = starts_of(launcher, cells, described, prepared, options)
+        paths: dict[str, str | None] = {}
         for seed in seeds:
-            for cell in cells:
-                got = prepared.get((cell.dataset, described[cell.model]["rate_hz"]))
+            for cell, start in zip(cells, starts, strict=True):
+                about_model = described[cell.model]
+                got = prepared.get((cell.dataset, about_model["rate_hz"]))
                 if got is not None:
-                    result.specs.append(
-                        make_spec(cell, seed, described[cell.model], got)
-                    )
+                    spec = make_spec(cell, seed, about_model, got, init=start.init)
+                    paths[spec.run_id] = start.path
+                    result.specs.append(spec)
         if not result.specs:
             reasons = " ".join(dict.fromkeys(result.missing.values()))
             raise DataMissing(f"No dataset of the suite can be had. {reasons}")
@@ -181,13 +216,20 @@ def sweep(
             if options.force
             else store.missing(result.specs, retry_failed=options.retry_failed)
         )
+        if options.keep_best:
+            result.not_kept = store.without_model(result.specs, but=todo)
         watcher.planned(result.specs, todo)
         if todo:
             stores = {
                 p["ref"]["protocol"] + p["ref"]["fingerprint"]: p["store"]
                 for p in prepared.values()
             }
-            tasks = [_fit_task(spec, stores, options, device) for spec in todo]
+            tasks = [
+                _fit_task(
+                    spec, stores, options, device, store, weights=paths[spec.run_id]
+                )
+                for spec in todo
+            ]
             ask_if_long(launcher, tasks, todo, prepared, options)
             _run(launcher, tasks, store, watcher)
             result.n_ran = len(todo)
@@ -226,7 +268,13 @@ def _device(asked: str, has_cuda: bool) -> str:
 
 
 def _fit_task(
-    spec: RunSpec, stores: Mapping[str, str], options: Options, device: str
+    spec: RunSpec,
+    stores: Mapping[str, str],
+    options: Options,
+    device: str,
+    store: ResultStore,
+    *,
+    weights: str | None,
 ) -> Task:
     return {
         "task": "fit",
@@ -235,6 +283,9 @@ def _fit_task(
         "runs": str(options.runs),
         "device": device,
         "force": options.force,
+        "weights": weights,
+        # What was kept before is kept anew: its run's folder is replaced whole.
+        "keep": options.keep_best or store.has_model(spec.run_id),
     }
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import SpecError, UnknownName, listed
+from eegfm_bench.runs.adapting import LORA, SOLVED_PROBE, TRAINED, TRAINED_PROBE
 from eegfm_bench.runs.recipes import recipe_book
 from eegfm_bench.runs.spec import (
+    SCRATCH,
     AnyRecipe,
     ClosedFormRecipe,
     DatasetRef,
@@ -76,6 +78,14 @@ def _settings(cell: Cell) -> dict[str, Any]:
     return {**book.values(cell.dataset, n_classes), **dict(cell.settings)}
 
 
+def recipe_kind(cell: Cell, described: Mapping[str, Any]) -> Any:
+    """Return which kind of recipe a cell has: a probe's is its own."""
+    if cell.adapt == "probe":
+        is_trained = dict(cell.settings).get("solver") == TRAINED
+        return TrainingRecipe if is_trained else ClosedFormRecipe
+    return _RECIPE_KINDS[described["recipes"][cell.scale]["kind"]]
+
+
 def chosen_options(cell: Cell, described: Mapping[str, Any]) -> dict[str, Any]:
     """Return a cell's settings that are options of its model, with their types.
 
@@ -89,7 +99,7 @@ def chosen_options(cell: Cell, described: Mapping[str, Any]) -> dict[str, Any]:
         If a setting has the wrong type.
     """
     defaults = described["options"][cell.scale]
-    kind = _RECIPE_KINDS[described["recipes"][cell.scale]["kind"]]
+    kind = recipe_kind(cell, described)
     return {
         key: _like(defaults[key], value, key, cell.model)
         for key, value in _settings(cell).items()
@@ -106,30 +116,43 @@ def with_options(cell: Cell, options: Mapping[str, Any]) -> Cell:
 def recipe_of(cell: Cell, described: Mapping[str, Any]) -> AnyRecipe:
     """Return how a cell is trained: its own settings before what sources state.
 
+    What sources state is of training the whole model: a probe has its own defaults, and
+    LoRA what the model is fine-tuned by.
+
     Raises
     ------
     SpecError
         If a setting has the wrong type or range, or two do not go together.
     """
-    values = dict(described["recipes"][cell.scale])
-    kind = _RECIPE_KINDS[values["kind"]]
+    kind = recipe_kind(cell, described)
     dataset = find_dataset(cell.dataset)
-    if kind is not NoRecipe:
+    if cell.adapt == "probe":
+        start = SOLVED_PROBE if kind is ClosedFormRecipe else TRAINED_PROBE
+        values, stated = start.model_dump(mode="json"), dict(cell.settings)
+        if kind is TrainingRecipe:
+            stated.pop("solver")
+    else:
+        values, stated = dict(described["recipes"][cell.scale]), _settings(cell)
+        weights = dataset.class_weights
+        if kind is TrainingRecipe and cell.scale == "paper" and weights is not None:
+            values["class_weights"] = weights
+        if cell.adapt == "lora":
+            values |= LORA
+    if kind is not NoRecipe:  # without anything to choose, nothing can be set
         values["select"] = dataset.main_score
-    weights = dataset.class_weights
-    if kind is TrainingRecipe and cell.scale == "paper" and weights is not None:
-        values["class_weights"] = weights
-    for key, value in _settings(cell).items():
-        # Without anything to choose, nothing of a recipe can be set.
-        if key in kind.model_fields and kind is not NoRecipe:
-            values[key] = value
+        values |= {key: v for key, v in stated.items() if key in kind.model_fields}
     what = f"the recipe of {cell.model} on {cell.dataset}"
     recipe: AnyRecipe = checked(kind, values, what=what)
     return recipe
 
 
 def make_spec(
-    cell: Cell, seed: int, described: Mapping[str, Any], prepared: Mapping[str, Any]
+    cell: Cell,
+    seed: int,
+    described: Mapping[str, Any],
+    prepared: Mapping[str, Any],
+    *,
+    init: str = SCRATCH,
 ) -> RunSpec:
     """Write the question of a cell and a seed.
 
@@ -141,6 +164,8 @@ def make_spec(
         What a worker said of the model.
     prepared : mapping
         What a worker said of the windows: ``ref``.
+    init : str
+        What a worker said that the cell's weights are.
 
     Raises
     ------
@@ -162,7 +187,9 @@ def make_spec(
             "code": described["code"],
             "options": options,
             "scale": cell.scale,
+            "init": init,
             "adapt": cell.adapt,
+            "labels": cell.labels,
             "seed": seed,
             "recipe": recipe_of(cell, described),
         },
@@ -178,10 +205,11 @@ def refuse_unknown_settings(
     known: set[str] = set()
     for cell in cells:
         about = described[cell.model]
-        kind = _RECIPE_KINDS[about["recipes"][cell.scale]["kind"]]
+        kind = recipe_kind(cell, about)
         known |= set(about["options"][cell.scale])
         if kind is not NoRecipe:
             known |= set(kind.model_fields) - {"kind"}
+        known |= {"solver"} if cell.adapt == "probe" else set()
     models = listed(dict.fromkeys(cell.model for cell in cells))
     for cell in cells:
         for key, _ in cell.settings:
@@ -196,14 +224,20 @@ def refuse_unfit_settings(cells: Sequence[Cell], described: Mapping[str, Any]) -
     ------
     SpecError
         If a recipe's values do not go together, or a setting is of a head that the
-        one across windows of a sequence takes the place of: it would change nothing
-        but the run's name.
+        one across windows of a sequence, or a probe's, takes the place of: it would
+        change nothing but the run's name.
     """
     for cell in cells:
         about = described[cell.model]
         recipe_of(cell, about)
         n_together = find_dataset(cell.dataset).recipe.sequence
         for key, value in cell.settings:
+            if cell.adapt == "probe" and key in about["head_options"]:
+                raise SpecError(
+                    f"{key}={value} is of {cell.model}'s own head, which --adapt probe "
+                    f"replaces by a linear one, so that it would change nothing. Leave "
+                    f"{key} out."
+                )
             if n_together > 1 and key in about["head_options"]:
                 raise SpecError(
                     f"{key}={value} is of {cell.model}'s own head. {cell.dataset} is "

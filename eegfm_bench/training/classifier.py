@@ -175,4 +175,7 @@ def _class_weights(
         return None
     seen = np.maximum(class_counts, 1)
     weights = class_counts.sum() / (np.count_nonzero(class_counts) * seen)
+    # Label smoothing hands a share to every class: one that training lacks would
+    # outweigh all others.
+    weights = np.where(class_counts > 0, weights, 0.0)
     return torch.from_numpy(weights.astype(np.float32))

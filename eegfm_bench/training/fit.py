@@ -6,16 +6,12 @@ dataset, model and training meet; the test part is read once, at the end.
 
 from __future__ import annotations
 
-import logging
 import random
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightning as L
 import numpy as np
 import pandas as pd
 import torch
@@ -25,10 +21,11 @@ from eegfm_bench.datasets._prepare import dataset_ref
 from eegfm_bench.errors import SpecError, listed, shared_persons
 from eegfm_bench.models._spec import InputShape, ModelSpec, find_model
 from eegfm_bench.runs.predictions import predictions_frame
-from eegfm_bench.runs.record import Checkpoint, Cost, RunRecord
-from eegfm_bench.runs.spec import ClosedFormRecipe, RunSpec, TrainingRecipe
-from eegfm_bench.training.classifier import EpochEnd, LitClassifier
-from eegfm_bench.training.closed_form import softmax, solve_head
+from eegfm_bench.runs.record import Cost, RunRecord
+from eegfm_bench.runs.spec import RunSpec
+from eegfm_bench.training.adapting import n_parameters
+from eegfm_bench.training.budget import label_budget, train_rows
+from eegfm_bench.training.classifier import EpochEnd
 from eegfm_bench.training.events import score_events
 from eegfm_bench.training.metrics import score
 from eegfm_bench.training.provenance import (
@@ -36,15 +33,16 @@ from eegfm_bench.training.provenance import (
     provenance,
     reset_peak_memory,
 )
+from eegfm_bench.training.starting import a_few_windows, start_from
+from eegfm_bench.training.ways import recorded, refuse_adaptation, way_of
+from eegfm_bench.training.whole import predict as predict
+from eegfm_bench.training.whole import train_whole as _train  # noqa: F401
+from eegfm_bench.weights.card import card_of
+from eegfm_bench.weights.folder import write_folder
 from eegfm_bench.windows.store import WindowStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
-
-# What a way of training returns: how the tested state was chosen, the scores
-# (N, K) of the validation part at that state, and passes of windows so far.
-Trained = tuple[Checkpoint, "NDArray[np.float64]", int]
 
 
 def fit(
@@ -53,6 +51,8 @@ def fit(
     *,
     device: str = "cpu",
     on_epoch: EpochEnd | None = None,
+    weights: Path | None = None,
+    keep: Path | None = None,
 ) -> tuple[RunRecord, pd.DataFrame]:
     """Train, choose on validation, test once.
 
@@ -65,6 +65,10 @@ def fit(
     device : str
         ``cpu`` or ``cuda``.
     on_epoch : function of (epoch, validation score), optional
+    weights : path, optional
+        Where the weights lie that the spec names in ``init``.
+    keep : path, optional
+        The folder that the tested state is written to.
 
     Returns
     -------
@@ -75,37 +79,43 @@ def fit(
     Raises
     ------
     BenchError
-        If the store or the model's source is not the one the spec names, a part is
-        empty, the shape cannot be served, or training diverges.
+        If the store, the weights or the model's source is not the one the spec names, a
+        part is empty, the shape cannot be served, training diverges, or a frozen
+        encoder moved.
     """
     started = time.perf_counter()
     reset_peak_memory()
     _refuse_other_windows(spec, store)
     known = find_model(spec.model)
     _refuse_other_code(spec, known)
+    refuse_adaptation(spec, known, keep=keep is not None)
     seed_everything(spec.seed)
+    rows = train_rows(store, spec.labels, spec.seed)
     data = EEGDataModule(
-        store, batch_size=getattr(spec.recipe, "batch_size", 256), seed=spec.seed
+        store,
+        batch_size=getattr(spec.recipe, "batch_size", 256),
+        seed=spec.seed,
+        train_rows=rows,
     )
     data.refuse_empty_parts()
-    model = known.build(input_shape(store), scale=spec.scale, options=spec.options).to(
-        device
-    )
+    shape = input_shape(store)
+    model = known.build(shape, scale=spec.scale, options=spec.options)
+    some_x = a_few_windows(data)
+    loaded = start_from(model, known, spec, weights, some_x)
+    way = way_of(spec, known, model.to(device), shape)
 
     fit_started = time.perf_counter()
-    checkpoint, val_scores_NK, passes = _train(
-        known, model, data, spec, device, on_epoch
-    )
+    checkpoint, val_scores_NK, passes = way.train(data, device, on_epoch)
     test_started = time.perf_counter()
     is_bf16 = getattr(spec.recipe, "precision", "32") == "bf16"
     with torch.autocast(device, torch.bfloat16, enabled=is_bf16):  # as it validated
-        test_scores_NK = predict(model, data, "test", device=device)
+        test_scores_NK, test_passes = way.test(data, device)
     test_ended = time.perf_counter()
+    model, adaptation = way.prove(some_x.to(device))
 
-    labels = store.index["label"].to_numpy(np.int64)
     scores, reasons = {}, {}
     for part, part_scores in (("val", val_scores_NK), ("test", test_scores_NK)):
-        scores[part], reasons[part] = score(labels[store.rows(part)], part_scores)
+        scores[part], reasons[part] = score(data.labels(part), part_scores)
         if "events" in store.manifest:
             values, why = _score_events(store, part, part_scores)
             scores[part] |= values
@@ -122,18 +132,30 @@ def fit(
             fit_s=test_started - fit_started,
             test_s=test_ended - test_started,
             peak_memory_bytes=peak_memory_bytes(device),
-            n_parameters=_n_parameters(model),
-            n_parameters_head=_n_parameters(model.head),
-            window_passes=passes + len(store.rows("test")),
-            n_windows=store.counts(),
+            n_parameters=way.n_parameters,
+            n_parameters_head=n_parameters(dict(model.head.named_parameters())),
+            window_passes=passes + test_passes,
+            n_windows=data.counts(),
         ),
         provenance=provenance(
             device=device,
             absent_subjects=tuple(store.manifest["absent_subjects"]),
-            notes=_notes(store),
+            notes=(*_notes(store), *way.notes),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
+        weights=loaded,
+        adaptation=recorded(spec, adaptation, label_budget(store, spec.labels, rows)),
     )
+    if keep is not None:
+        write_folder(
+            keep,
+            model,
+            known,
+            shape,
+            scale=spec.scale,
+            options=spec.options,
+            card=card_of(record, store, train_rows=rows),
+        )
     index = store.index.iloc[store.rows("test")]
     return record, predictions_frame(index, test_scores_NK)
 
@@ -171,151 +193,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@torch.inference_mode()
-def predict(
-    model: nn.Module,
-    data: EEGDataModule,
-    part: str,
-    *,
-    device: str = "cpu",
-    of: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> NDArray[np.float64]:
-    """Return class probabilities (N, K) of a part, in the index's order.
-
-    The windows of a sequence have a row each. With ``of``, return that function's
-    raw values (N, D) instead.
-    """
-    model.eval()
-    rows = [
-        (of or model)(batch.x.to(device)).double().cpu()
-        for batch in data.in_order(part)
-    ]
-    values = torch.cat([row.flatten(0, -2) for row in rows]).numpy()
-    return values if of is not None else softmax(values)
-
-
-def _train(
-    known: ModelSpec,
-    model: nn.Module,
-    data: EEGDataModule,
-    spec: RunSpec,
-    device: str,
-    on_epoch: EpochEnd | None,
-) -> Trained:
-    recipe = spec.recipe
-    if known.trained_by == "gradient" and isinstance(recipe, TrainingRecipe):
-        return _train_by_gradient(model, data, recipe, device, on_epoch)
-    if known.trained_by == "closed_form" and isinstance(recipe, ClosedFormRecipe):
-        return _solve(model, data, recipe, device)
-    if known.trained_by == "prior" and recipe.kind == "prior":
-        return _set_prior(model, data, device)
-    raise SpecError(
-        f"{known.name} is trained by '{known.trained_by}', the recipe is of kind "
-        f"'{recipe.kind}'. Make the spec from the model's own recipe."
-    )
-
-
-def _train_by_gradient(
-    model: nn.Module,
-    data: EEGDataModule,
-    recipe: TrainingRecipe,
-    device: str,
-    on_epoch: EpochEnd | None,
-) -> Trained:
-    n_steps = recipe.epochs * len(data.train_dataloader())
-    classifier = LitClassifier(
-        model,
-        recipe,
-        class_counts=data.class_counts(),
-        n_steps=n_steps,
-        on_epoch=on_epoch,
-    )
-    with _quiet_lightning():
-        trainer = L.Trainer(
-            accelerator="gpu" if device == "cuda" else "cpu",
-            devices=1,
-            max_epochs=recipe.epochs,
-            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-            gradient_clip_val=recipe.clip,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(classifier, datamodule=data)
-    model.load_state_dict(classifier.best_state)
-    model.to(device)
-    is_last = recipe.select == "last"
-    checkpoint = Checkpoint(
-        rule="last epoch" if is_last else f"highest val {recipe.select}",
-        epoch=classifier.best_epoch,
-        val_score=None if is_last else classifier.best_score,
-    )
-    counts = data.store.counts()
-    passes = classifier.epochs_run * (counts["train"] + counts["val"])
-    return checkpoint, classifier.best_val_scores, passes
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's greetings and tips from coming up once a cell."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # Loaders without worker processes are the fast ones here: a batch
-            # is one read of a memory map. The other is Lightning's own affair
-            # with torch's pytree.
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _solve(
-    model: Any, data: EEGDataModule, recipe: ClosedFormRecipe, device: str
-) -> Trained:
-    labels = data.store.index["label"].to_numpy(np.int64)
-    counts = data.store.counts()
-    passes = counts["train"] + counts["val"]
-    if hasattr(model, "fit_features"):
-        windows = (batch.x.to(device) for batch in data.in_order("train"))
-        model.fit_features(windows, torch.from_numpy(labels[data.store.rows("train")]))
-        passes += counts["train"]
-    parts = {
-        part: (
-            predict(model, data, part, device=device, of=model.features),
-            labels[data.store.rows(part)],
-        )
-        for part in ("train", "val")
-    }
-    n_classes = len(data.store.manifest["classes"])
-    solved = solve_head(
-        parts["train"], parts["val"], n_classes=n_classes, recipe=recipe
-    )
-    with torch.no_grad():
-        model.head.weight.copy_(torch.from_numpy(solved.weight_KD))
-        model.head.bias.copy_(torch.from_numpy(solved.bias_K))
-    checkpoint = Checkpoint(
-        rule=f"closed form, penalty by highest val {recipe.select}",
-        val_score=solved.val_score,
-        chosen={"penalty": solved.penalty},
-    )
-    val_scores_NK = softmax(parts["val"][0] @ solved.weight_KD.T + solved.bias_K)
-    return checkpoint, val_scores_NK, passes
-
-
-def _set_prior(model: Any, data: EEGDataModule, device: str) -> Trained:
-    labels = data.store.index["label"].to_numpy(np.int64)
-    model.set_prior(torch.from_numpy(labels[data.store.rows("train")]))
-    checkpoint = Checkpoint(rule="none: nothing is chosen")
-    val_scores_NK = predict(model, data, "val", device=device)
-    return checkpoint, val_scores_NK, len(val_scores_NK)
-
-
 def _refuse_other_windows(spec: RunSpec, store: WindowStore) -> None:
     found = dataset_ref(store)
     if found != spec.dataset:
@@ -332,10 +209,6 @@ def _refuse_other_code(spec: RunSpec, known: ModelSpec) -> None:
             f"The source files of {spec.model} are {known.code_hash}; the spec asks "
             f"for {spec.code}. They changed since the spec was written: run again."
         )
-
-
-def _n_parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def _notes(store: WindowStore) -> tuple[str, ...]:

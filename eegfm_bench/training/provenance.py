@@ -6,6 +6,7 @@ enters a run's name.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 import resource
@@ -33,6 +34,10 @@ _PACKAGES = (
 )
 
 
+# Those that need not be installed.
+_PACKAGES_OF_EXTRAS = ("peft",)
+
+
 def provenance(
     *,
     device: str,
@@ -49,7 +54,7 @@ def provenance(
         packages=_versions(),
         python=platform.python_version(),
         platform=platform.platform(terse=True),
-        processor=_processor(),
+        processor=processor(),
         arithmetic=torch.backends.cpu.get_cpu_capability(),
         device=name,
         n_threads=torch.get_num_threads(),
@@ -84,7 +89,11 @@ def peak_memory_bytes(device: str) -> int:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _PACKAGES}
+    found = {name: metadata.version(name) for name in _PACKAGES}
+    for name in _PACKAGES_OF_EXTRAS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 @functools.cache
@@ -116,7 +125,7 @@ def _git(folder: Path, *command: str) -> str:
 
 
 @functools.cache
-def _processor() -> str:
+def processor() -> str:
     """Name the processor down to its model: a brand's models round differently."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -14,6 +14,7 @@ import json
 import os
 import queue
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -23,8 +24,9 @@ from typing import Any
 
 from eegfm_bench.errors import BenchError
 from eegfm_bench.runs.record import Failure, RunRecord
-from eegfm_bench.runs.spec import RunSpec
-from eegfm_bench.runs.store import ResultStore
+from eegfm_bench.runs.spec import RunSpec, TrainingRecipe
+from eegfm_bench.runs.store import MODEL_FOLDER, ResultStore
+from eegfm_bench.training import weights_task
 
 Event = dict[str, Any]
 Send = Callable[[Event], None]
@@ -64,6 +66,7 @@ def describe(task: Event, send: Send) -> Event:
             "code": known.code_hash,
             "trained_by": known.trained_by,
             "rate_hz": known.rate_hz,
+            "has_lora": bool(known.weights.lora),
             "head_options": list(known.head_options),
             "options": {scale: known.options_at(scale) for scale in known.recipes},
             "recipes": {
@@ -127,28 +130,37 @@ def _fit(task: Event, spec: RunSpec, results: ResultStore, send: Send) -> Event:
     def on_epoch(epoch: int, value: float) -> None:
         send({"event": "epoch", "epoch": epoch, "val": value})
 
-    try:
-        record, predictions = fit(
-            spec,
-            WindowStore(Path(task["store"])),
-            device=task["device"],
-            on_epoch=on_epoch,
-        )
-    # Whatever a model does wrong costs this cell alone, be it to end the process.
-    except (Exception, SystemExit) as error:
-        failure = Failure(
-            kind=type(error).__name__,
-            message=str(error) or type(error).__name__,
-            traceback="" if isinstance(error, BenchError) else traceback.format_exc(),
-        )
-        results.put(RunRecord.failed(spec, failure))
-        return {"run_id": spec.run_id, "failure": failure.model_dump()}
-    results.put(
-        record,
-        lambda folder: predictions.to_parquet(
-            folder / "predictions.parquet", index=False
-        ),
-    )
+    weights = task.get("weights")
+    # Beside the records, so that the model moves into its run's folder by a rename.
+    with tempfile.TemporaryDirectory(prefix=".keep-", dir=results.root) as beside:
+        kept = Path(beside) / MODEL_FOLDER if task.get("keep") else None
+        try:
+            record, predictions = fit(
+                spec,
+                WindowStore(Path(task["store"])),
+                device=task["device"],
+                on_epoch=on_epoch,
+                weights=None if weights is None else Path(weights),
+                keep=kept,
+            )
+        # Whatever a model does wrong costs this cell alone, be it to end the process.
+        except (Exception, SystemExit) as error:
+            failure = Failure(
+                kind=type(error).__name__,
+                message=str(error) or type(error).__name__,
+                traceback=""
+                if isinstance(error, BenchError)
+                else traceback.format_exc(),
+            )
+            results.put(RunRecord.failed(spec, failure))
+            return {"run_id": spec.run_id, "failure": failure.model_dump()}
+
+        def write_beside(folder: Path) -> None:
+            predictions.to_parquet(folder / "predictions.parquet", index=False)
+            if kept is not None:
+                kept.rename(folder / MODEL_FOLDER)
+
+        results.put(record, write_beside)
     return {"run_id": spec.run_id, "failure": None}
 
 
@@ -159,12 +171,14 @@ def estimate(task: Event, send: Send) -> Event:
     from torch.nn import functional as F
 
     from eegfm_bench.models._spec import find_model
+    from eegfm_bench.training.budget import train_rows
     from eegfm_bench.training.fit import input_shape
     from eegfm_bench.windows.store import WindowStore
 
     spec = RunSpec.model_validate(task["spec"])
     recipe = spec.recipe
-    if recipe.kind != "gradient":
+    is_probe = spec.adapt == "probe"
+    if not (is_probe or isinstance(recipe, TrainingRecipe)):
         return {"seconds": 1.0}
     store = WindowStore(Path(task["store"]))
     device = task["device"]
@@ -173,7 +187,8 @@ def estimate(task: Event, send: Send) -> Event:
         .build(input_shape(store), scale=spec.scale, options=spec.options)
         .to(device)
     )
-    n_sequences = max(recipe.batch_size // store.sequence, 1)
+    batch_size = getattr(recipe, "batch_size", 64)
+    n_sequences = max(batch_size // store.sequence, 1)
     rows = store.rows("train")[: n_sequences * store.sequence]
     x = torch.from_numpy(np.array(store.x[rows])).to(device)
     if store.sequence > 1:
@@ -182,7 +197,8 @@ def estimate(task: Event, send: Send) -> Event:
     times = []
     for _ in range(3):  # the first is a warm-up
         started = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, recipe.precision == "bf16"):
+        is_bf16 = getattr(recipe, "precision", "32") == "bf16"
+        with torch.autocast(device, torch.bfloat16, is_bf16):
             loss = F.cross_entropy(model(x).float().flatten(0, -2), y)
         loss.backward()
         loss.item()
@@ -190,6 +206,9 @@ def estimate(task: Event, send: Send) -> Event:
     counts = store.counts()
     per_window_s = min(times[1:]) / len(rows)
     # An evaluated window costs about a third of a trained one.
+    if is_probe or not isinstance(recipe, TrainingRecipe):
+        return {"seconds": per_window_s * sum(counts.values()) / 3}
+    counts["train"] = len(train_rows(store, spec.labels, spec.seed))
     trained = recipe.epochs * (counts["train"] + counts["val"] / 3)
     return {"seconds": per_window_s * (trained + counts["test"] / 3)}
 
@@ -200,6 +219,9 @@ _TASKS: dict[str, Callable[[Event, Send], Event]] = {
     "prepare": prepare_windows,
     "fit": fit_one,
     "estimate": estimate,
+    "weights": weights_task.resolve_weights,
+    "weights_about": weights_task.about_weights,
+    "weights_check": weights_task.check_weights,
 }
 
 

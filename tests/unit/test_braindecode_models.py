@@ -76,6 +76,7 @@ def check(model: Adapted) -> None:
     assert any(p.grad is not None and p.grad.any() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_every_class_is_served_or_says_why_not(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

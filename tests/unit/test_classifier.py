@@ -197,3 +197,12 @@ def test_a_validation_part_of_one_class_cannot_choose() -> None:
         SpecError, match="cannot choose on the validation part: no window"
     ):
         solve_head((x, y), (x[1:], y[1:]), n_classes=2, recipe=ClosedFormRecipe())
+
+
+def test_a_class_that_training_lacks_weighs_nothing() -> None:
+    # Smoothing hands every class a share, which its weight would multiply.
+    counts = np.array([500, 300, 0, 200])
+    weights = _class_weights(RECIPE, counts)
+    assert weights is not None
+    assert weights[2] == 0
+    assert (weights[[0, 1, 3]] * torch.tensor([500.0, 300, 200])).sum() == 1000

@@ -30,6 +30,7 @@ def call(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 VERBS = (
     *("run", "sweep", "prepare", "fetch", "verify", "table", "gate", "list", "doctor"),
+    "weights",
 )
 
 
@@ -74,7 +75,7 @@ def test_the_verbs_are_these() -> None:
             "Did you mean 'probe'",
         ),
         (
-            ["run", "--model", "chance", "--dataset", "eyes", "--adapt", "probe"],
+            ["run", "--model", "chance", "--dataset", "eyes", "--adapt", "finetune"],
             "none are given",
         ),
         (

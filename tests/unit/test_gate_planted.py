@@ -67,6 +67,7 @@ def test_an_unchanged_run_passes(smoke: Smoke, reference: list[GateRow]) -> None
     assert len(report.lines) == 6 * 7 * 2
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_caught(
     smoke: Smoke, reference: list[GateRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_dropped_reference_is_caught(
     assert caught == {("bandpower", "eyes"), ("eegnet", "eyes")}
 
 
+@pytest.mark.slow
 def test_a_dropped_low_pass_is_caught(
     smoke: Smoke, reference: list[GateRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_tenfold_learning_rate_is_caught(
     assert caught == {("eegnet", d) for d in SUITE.datasets}
 
 
+@pytest.mark.slow
 def test_another_recipe_is_caught_as_another_question(
     smoke: Smoke, reference: list[GateRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +136,7 @@ def test_another_recipe_is_caught_as_another_question(
     assert "question" in report.to_text()
 
 
+@pytest.mark.slow
 def test_another_seed_rule_is_caught(
     smoke: Smoke, reference: list[GateRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,13 +146,14 @@ def test_another_seed_rule_is_caught(
     assert caught == {("eegnet", d) for d in SUITE.datasets}
 
 
+@pytest.mark.slow
 def test_another_order_of_batches_is_caught(
     smoke: Smoke, reference: list[GateRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = fit_module.EEGDataModule
 
-    def other(store: Any, *, batch_size: int, seed: int) -> Any:
-        return sound(store, batch_size=batch_size, seed=seed + 1)
+    def other(store: Any, *, seed: int, **more: Any) -> Any:
+        return sound(store, seed=seed + 1, **more)
 
     monkeypatch.setattr(fit_module, "EEGDataModule", other)
     caught = failing(compare(smoke(), reference))

@@ -400,6 +400,7 @@ def test_scores_are_the_same_inline_and_in_workers(tmp_path: Path) -> None:
         assert ours.scores == theirs.scores
 
 
+@pytest.mark.slow
 def test_killed_halfway_it_goes_on_to_the_same_scores(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "eegfm_bench", "run", "--model", "eegnet"]
     command += ["--dataset", "eegmat", "--scale", "small", "--seeds", "3", "--json"]

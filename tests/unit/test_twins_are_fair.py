@@ -50,11 +50,13 @@ def test_band_power_finds_the_effect_but_not_always(
     assert CHANCE + 0.25 <= reached("bandpower", dataset) <= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["eegmat", "eyes"])
 def test_eegnet_learns_in_six_hundred_passes(dataset: str) -> None:
     assert reached("eegnet", dataset) >= CHANCE + 0.10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bandpower", "eegnet"])
 @pytest.mark.parametrize("dataset", ["eegmat", "eyes"])
 def test_permuted_labels_teach_nothing(model: str, dataset: str) -> None:

@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eegfm_bench.models._spec import InputShape, Size, model
+from eegfm_bench.models._weights import Weights
 from eegfm_bench.models.trace.config import (
     SMALL,
     TraceConfig,
@@ -50,6 +51,16 @@ DIFFERENCES = (
     "The loss of classes is this suite's cross-entropy, with smoothing for two classes "
     "as for more, and one learning rate for encoder and head.",
     "Besides the published head there is one for streams ('--set head=causal').",
+)
+
+# None are public. The experts' networks are stacks of weights that no layer owns: LoRA
+# leaves them, and what chooses among them, as they are.
+WEIGHTS = Weights(
+    any_channels=True,
+    lora=(
+        r"(.*\.)?encoder\.blocks\.\d+\.attention\.project_(in|out)",
+        r"(.*\.)?encoder\.blocks\.\d+\.ffn\.shared\.(gate_up|down)",
+    ),
 )
 
 
@@ -97,6 +108,7 @@ def _unserved(shape: InputShape) -> str | None:
     },
     check=checked_options,
     skip=_unserved,
+    weights=WEIGHTS,
 )
 def trace(shape: InputShape, *, scale: str, **options: Any) -> Trace:
     """Twelve layers of width 256; 16 experts of which 4 are active, and a shared one.

@@ -48,14 +48,21 @@ class SpatialTemporalAttention(nn.Module):
         ``channel_mask`` (B, C) is False for padded channels.
         """
         H, G, E = self.n_heads, self.n_kv_heads, self.head_dim
-        weight = self.project_in.weight
         n_spatial, n_values = (H + 2 * G) * E, G * E
-        # The temporal values apart: read in place, they must lie together.
-        first = F.linear(h_BPCD, weight[:-n_values])
-        v = F.linear(h_BPCD, weight[-n_values:])
+        if _is_plain(self.project_in):
+            weight = self.project_in.weight
+            # The temporal values apart: read in place, they must lie together.
+            first = F.linear(h_BPCD, weight[:-n_values])
+            v = F.linear(h_BPCD, weight[-n_values:])
+        else:
+            rows = self.project_in(h_BPCD)
+            first, v = rows[..., :-n_values], rows[..., -n_values:]
         spatial, temporal = first.split((n_spatial, n_spatial - n_values), dim=-1)
         s_BPCD = self._across_channels(spatial, channel_mask)
         a_BPCD = self._along_time(temporal, v, turns)
+        if not _is_plain(self.project_out):
+            both: Tensor = self.project_out(torch.cat((s_BPCD, a_BPCD), dim=-1))
+            return both
         # W_O [S; A] as two products: side by side they would have to be copied.
         out_S, out_A = self.project_out.weight.split(h_BPCD.shape[-1], dim=1)
         return F.linear(s_BPCD, out_S) + F.linear(a_BPCD, out_A)
@@ -81,6 +88,11 @@ class SpatialTemporalAttention(nn.Module):
         v = v.unflatten(-1, (G, E)).flatten(2, 3).transpose(1, 2)  # (B, C G, P, E)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=H != G)
         return out.transpose(1, 2).reshape(n_windows, n_steps, n_channels, H * E)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer's weight is all of it: an adapter beside it must be asked."""
+    return type(layer) is nn.Linear
 
 
 def rope_turns(

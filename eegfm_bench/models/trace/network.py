@@ -83,6 +83,10 @@ class Trace(nn.Module):
         """Return hidden states (B, C, P, D) of windows (B, C, T) in µV."""
         return self.encoder(x_BCT, channel_mask, patch_mask).hidden
 
+    def pooled(self, x_BCT: Tensor) -> Tensor:
+        """Return each channel's mean state (B, C D), of windows (B, C, T) in µV."""
+        return self.encode(x_BCT).mean(2).flatten(1)
+
     def features(self, x_BCT: Tensor) -> Tensor:
         """Return what the head reads (B, F) of windows (B, C, T) in µV."""
         return self._read(self.encode(x_BCT))
