@@ -70,10 +70,11 @@ def windows_key(spec: RunSpec) -> str:
     """Return what two cells must share to be ranked together.
 
     Models listen at rates of their own, and a protocol id ends in a hash that
-    covers the rate: the hash is left out.
+    covers the rate: the hash is left out. A tenth of the labels is another question.
     """
     ref = spec.dataset
-    return f"{ref.protocol.rpartition('-')[0]} {ref.data} {ref.fingerprint}"
+    protocol = ref.protocol.rpartition("-")[0]
+    return f"{protocol} {ref.data} {ref.fingerprint} {spec.labels or 'all labels'}"
 
 
 def grouped(asked: list[RunSpec], kept: list[RunRecord]) -> Groups:

@@ -188,6 +188,8 @@ def _dataset_notes(
     elif len({s.dataset.protocol.rpartition("-")[0] for s in specs}) > 1:
         ids = sorted({s.dataset.protocol for s in specs})
         yield f"{dataset} is not ranked: its rows follow {', '.join(ids)}."
+    elif len({s.labels for s in specs}) > 1:
+        yield f"{dataset} is not ranked: its rows have different shares of labels."
 
 
 def _absent(groups: Groups, dataset: str) -> list[str]:

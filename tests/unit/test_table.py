@@ -217,6 +217,13 @@ def test_rows_from_different_recordings_are_not_ranked() -> None:
     assert any("is not ranked" in note for note in table.notes)
 
 
+def test_rows_from_a_tenth_of_the_labels_are_not_ranked_with_those_from_all() -> None:
+    records = [done(spec_of(labels="10%"), 0.5), done(spec_of("chance"), 0.4)]
+    table = make_table(records)
+    assert {c.rank for row in table.rows for c in row.cells} == {0}
+    assert any("different shares of labels" in note for note in table.notes)
+
+
 def test_models_at_rates_of_their_own_are_ranked_together() -> None:
     records = [
         done(spec_of("eegnet", protocol="eyes-1-aaaaaaaa"), 0.5),
