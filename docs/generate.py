@@ -17,7 +17,7 @@ import eegfm_bench.datasets
 from eegfm_bench import registry
 from eegfm_bench.datasets._spec import DatasetSpec
 from eegfm_bench.errors import listed
-from eegfm_bench.fetching.sources import PUBLISHERS, steps_by_hand
+from eegfm_bench.fetching.sources import OPEN_BY_HAND, PUBLISHERS, steps_by_hand
 from eegfm_bench.recordings.filters import STEPS, WINDOW_STEPS, Step
 from eegfm_bench.symbols import PARTS
 
@@ -66,12 +66,12 @@ def index_page(specs: list[DatasetSpec]) -> str:
         (
             f"[`{spec.name}`]({page_of(spec)})",
             spec.title,
-            len(spec.classes),
+            len(spec.classes) or "none: a corpus",
             _number(spec.facts.n_subjects),
             _number(spec.facts.in_all),
             f"{spec.recipe.window_s:g} s × {len(spec.recipe.channels)} channels, "
             f"{spec.recipe.rate_hz:g} Hz",
-            "open" if _family(spec) in PUBLISHERS else "on request",
+            "open" if _family(spec) in (*PUBLISHERS, *OPEN_BY_HAND) else "on request",
         )
         for spec in specs
     ]
@@ -117,14 +117,27 @@ def _opening(spec: DatasetSpec, module: ModuleType) -> Iterator[str]:
             if other is not spec
         ),
         "Classes": ", ".join(f"{k} {name}" for k, name in enumerate(spec.classes)),
-        "Main score": f"`{spec.main_score}`, which also selects on the validation part",
-        "Class weights at the paper scale": spec.class_weights or "the model's own",
+        **(_no_scores() if spec.is_corpus else _scores(spec)),
         "Protocol": f"`{spec.protocol()}`",
         "Reference": spec.reference,
     }
     yield _bullets(f"**{key}**: {text}" for key, text in known.items() if text)
     if rest.strip():
         yield rest.strip().replace("``", "`")
+
+
+def _scores(spec: DatasetSpec) -> dict[str, str]:
+    return {
+        "Main score": f"`{spec.main_score}`, which also selects on the validation part",
+        "Class weights at the paper scale": spec.class_weights or "the model's own",
+    }
+
+
+def _no_scores() -> dict[str, str]:
+    return {
+        "Use": "a corpus for pre-training (`eegfm-bench pretrain`): it has no classes, "
+        "and `run` and `sweep` refuse it"
+    }
 
 
 def _getting(spec: DatasetSpec) -> Iterator[str]:
@@ -134,7 +147,12 @@ def _getting(spec: DatasetSpec) -> Iterator[str]:
     yield spec.access
     publisher = PUBLISHERS.get(_family(spec))
     if publisher is None:
-        yield "The publisher has to be asked, so `fetch` cannot bring it. Step by step:"
+        why = (
+            "It is open, and too large for `fetch`."
+            if _family(spec) in OPEN_BY_HAND
+            else "The publisher has to be asked, so `fetch` cannot bring it."
+        )
+        yield f"{why} Step by step:"
         steps = steps_by_hand(spec, Path("<root>"))
         yield "\n".join(f"{n}. {step}" for n, step in enumerate(steps, start=1))
     else:
@@ -160,6 +178,12 @@ def _recipe(spec: DatasetSpec) -> Iterator[str]:
         f"Of every window by itself: {_in_words(step, WINDOW_STEPS)}"
         for step in recipe.window_steps
     ]
+    if recipe.keep_below_uv is not None:
+        whole.append(
+            f"Leave out windows in which any value reaches {recipe.keep_below_uv:g} "
+            f"µV. Which they are is known when they are cut: `verify` counts those "
+            f"planned, `prepare` says how many of them were kept."
+        )
     yield "\n".join(f"{n}. {step}" for n, step in enumerate(whole, start=1))
     yield "Channels: " + ", ".join(recipe.channels) + "."
     yield (
@@ -198,6 +222,9 @@ def _windows(spec: DatasetSpec) -> Iterator[str]:
 
 def _split(spec: DatasetSpec) -> Iterator[str]:
     split = spec.split
+    if spec.is_corpus:
+        yield f"None: {split.source}."
+        return
     rows = []
     for part in PARTS:
         names = getattr(split, part)

@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from eegfm_bench.cli import fetch as fetching
+from eegfm_bench.cli import pretrain as pretraining
 from eegfm_bench.cli import running, show, words
 from eegfm_bench.cli import weights as checking
 from eegfm_bench.cli.options import Data, Jobs, Json, Partial, Runs
@@ -78,6 +79,7 @@ def prepare(
 
 app.command(epilog=EPILOG)(fetching.fetch)
 app.command(epilog=EPILOG)(checking.weights)
+app.command(epilog=EPILOG)(pretraining.pretrain)
 
 
 @app.command(epilog=EPILOG)
@@ -139,8 +141,8 @@ def table(
 ) -> None:
     """Show a table: mean ± sd over seeds, and all that qualifies it.
 
-    Two tables are declared, not measured: 6, the architecture of Trace, and 9, the
-    recipes of training with their sources.
+    Four tables are declared, not measured: 5, the sources of pre-training, 6, the
+    architecture of Trace, 7, the recipe of pre-training, and 9, those of training.
     """
     from eegfm_bench.errors import UnknownName
     from eegfm_bench.report.render import FORMATS

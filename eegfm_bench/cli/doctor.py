@@ -140,6 +140,14 @@ def _dataset(name: str, root: Path) -> Finding:
     absent = spec.absent(sources)
     n = len(spec.everyone)
     text = f"{len(sources)} recordings, {n - len(absent)} of {n} subjects"
+    if not n:
+        found = len({source.subject for source in sources})
+        return _finding(
+            name,
+            "ok",
+            f"{len(sources)} recordings, {found} subjects; how many there are to be is "
+            f"not known here",
+        )
     if not absent:
         return _finding(name, "ok", f"{text}: complete")
     return _finding(

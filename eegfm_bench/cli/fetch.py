@@ -172,12 +172,18 @@ def _by_hand(
     from eegfm_bench.datasets._verify import verify
     from eegfm_bench.errors import BenchError, listed
     from eegfm_bench.fetching.fetch import chosen
-    from eegfm_bench.fetching.sources import steps_by_hand
+    from eegfm_bench.fetching.sources import OPEN_BY_HAND, steps_by_hand
 
     subjects = chosen(spec, options.only)
     _introduce(show.stderr(), spec)
     steps = steps_by_hand(spec, root)
-    lines = [f"{spec.name}: its publisher asks to be asked. To have it:"]
+    is_open = spec.name in OPEN_BY_HAND
+    how = (
+        "open, and too large to be fetched here"
+        if is_open
+        else ("its publisher asks to be asked")
+    )
+    lines = [f"{spec.name}: {how}. To have it:"]
     lines += [f"  {k}. {step}" for k, step in enumerate(steps, start=1)]
     found: dict[str, Any] = {**_who(spec), "steps": steps, "verified": None, "why": ""}
     status = 2

@@ -209,7 +209,9 @@ def table_of(which: str, source: str, runs: Path) -> Table:
 # Tables of what is declared: their number, and who declares it. By name, since the
 # command line itself imports no model.
 DECLARED = {
+    "5": ("eegfm_bench.pretraining.tables", "table_of_sources"),
     "6": ("eegfm_bench.models.trace.architecture", "architecture"),
+    "7": ("eegfm_bench.pretraining.tables", "table_of_recipe"),
     "9": ("eegfm_bench.runs.recipes", "table_of_recipes"),
 }
 
@@ -263,14 +265,22 @@ def about_windows(manifest: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{manifest['dataset']} ({manifest['protocol']}, {manifest['data']}): "
         f"{parts} windows",
-        f"  per class: {per_class}",
+        *([f"  per class: {per_class}"] if classes else []),
     ]
-    if manifest["data"] == "partial":
+    if manifest["data"] == "partial" and not classes:
+        lines.append("  PARTIAL, or whole: how much there is of it is not known here")
+    elif manifest["data"] == "partial":
         absent = tuple(manifest["absent_subjects"])
         lines.append(
             f"  PARTIAL: {len(absent)} subjects absent: {listed(absent)}"
             if absent
             else "  PARTIAL: all subjects are here, with other windows than published"
+        )
+    if "planned" in manifest:
+        n_planned = sum(map(sum, manifest["planned"].values()))
+        lines.append(
+            f"  left out: {sum(manifest['left_out'].values()):,} of {n_planned:,} "
+            f"windows planned, as they reach {manifest['recipe']['keep_below_uv']:g} µV"
         )
     outside = manifest["outside_protocol"]
     if outside:
@@ -347,6 +357,11 @@ def about_counts(verified: Mapping[str, Any]) -> list[str]:
         ),
         f"  expected: {verified['facts']}",
     ]
+    if verified["keep_below_uv"]:
+        lines.append(
+            f"  windows are those planned: cutting leaves out what reaches "
+            f"{verified['keep_below_uv']:g} µV"
+        )
     if verified["other_release"]:
         lines.append(f"  these are the counts of {verified['other_release']}")
     absent, outside = verified["absent_subjects"], verified["outside_protocol"]

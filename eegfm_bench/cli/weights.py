@@ -158,8 +158,15 @@ def checked_lines(found: Mapping[str, Any]) -> list[str]:
         f"  sha256: {report['sha256']}",
         f"  read as: {report['container']}",
         f"  layout: {report['layout']}",
-        "  tensors",
     ]
+    seen = report["pretrained"]
+    if seen is not None:
+        mark = "SIMULATED " if seen["data"] == "simulated" else ""
+        lines.append(
+            f"  pre-trained ({seen['objective']}) on {mark}recordings of "
+            f"{seen['n_persons']:,} people: {', '.join(seen['sources'])}"
+        )
+    lines.append("  tensors")
     for what, n, names in rows:
         if n or what in ("of the encoder", "  as in the file", "  missing"):
             lines.append(f"    {what:{width}}  {n:>5,}")

@@ -40,7 +40,7 @@ from eegfm_bench.windows.store import (
 TWIN_VERSION = 1
 # Raised when code that reads, filters or cuts changes bytes for every recipe, or what
 # a manifest says: the windows on disk are then cut anew.
-CUT_VERSION = 3
+CUT_VERSION = 4
 TWIN_SIZE = "small"
 
 Progress = Callable[[int, int], None]
@@ -206,6 +206,9 @@ def _write(
     jobs: int,
 ) -> None:
     index = spec.plan(sources)
+    if spec.is_corpus:
+        _refuse_nothing(spec, len(index), root, "is long enough and has its channels")
+        state = _extent(spec, sources, state)
     if state == "complete" and not _is_as_published(
         spec, index, allow_partial=allow_partial
     ):
@@ -241,6 +244,7 @@ def _write(
         index=index,
         window_shape=(len(recipe.channels), recipe.n_times),
         plan={"root": str(root), "recipe": manifest["recipe"]},
+        is_sifted=recipe.keep_below_uv is not None,
     ) as store:
         pieces = [
             _piece(source, index, rows.get(source.recording))
@@ -255,7 +259,32 @@ def _write(
                 if progress is not None:
                     progress(len(store.done), len(sources))
         is_twin = state == "simulated" and not spec.is_made_up
+        if recipe.keep_below_uv is not None:
+            what = f"stays below {recipe.keep_below_uv:g} µV: check their unit"
+            _refuse_nothing(spec, len(store.kept), root, what)
+            manifest["planned"] = manifest["counts"]
+            manifest["counts"] = _counts(store.kept, len(spec.classes))
+            manifest["left_out"] = {
+                s.recording: len(left_out)
+                for s in sources
+                if (left_out := store.done[s.recording]["left_out"])
+            }
         store.finish(_told(manifest, sources, store.done, is_twin=is_twin))
+
+
+def _extent(spec: DatasetSpec, sources: list[Source], state: str) -> str:
+    """Call a corpus complete only where it is known who is in it."""
+    n_found = len({source.subject for source in sources})
+    is_whole = n_found == spec.facts.n_subjects
+    return "partial" if state == "complete" and not is_whole else state
+
+
+def _refuse_nothing(spec: DatasetSpec, n: int, root: Path, what: str) -> None:
+    if n == 0:
+        raise SignalError(
+            f"{spec.title}: no window of any recording below {root} {what}. 'verify "
+            f"{spec.name}' says what is odd about each."
+        )
 
 
 def _refuse_between_points(
@@ -371,11 +400,11 @@ def _shared_persons(index: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _counts(index: pd.DataFrame, n_classes: int) -> dict[str, list[int]]:
-    """Count windows per part and class."""
+    """Count windows per part and class; those of a corpus are all of one kind."""
     return {
         part: [
             int(((index["part"] == part) & (index["label"] == k)).sum())
-            for k in range(n_classes)
+            for k in range(max(n_classes, 1))
         ]
         for part in PARTS
     }

@@ -46,7 +46,9 @@ def cut_recording(
     noted : dict of plain data
         ``sha256`` of the file, ``extra_sha256`` of those beside it, ``duration_s``,
         ``flat`` channels, ``uncovered_s`` that no window holds, ``stretched`` and
-        ``wrapped`` windows, and ``flat_windows`` in which no channel moves.
+        ``wrapped`` windows, and ``flat_windows`` in which no channel moves; where the
+        recipe keeps quiet windows alone, ``left_out``: which of the recording's are
+        not, by their places. Those kept are then written without gaps.
 
     Raises
     ------
@@ -56,8 +58,21 @@ def cut_recording(
         If the store cannot be written.
     """
     source, onsets_s = piece.source, piece.onsets_s
+    nothing: dict[str, Any] = {
+        "flat": [],
+        "uncovered_s": 0.0,
+        "stretched": 0,
+        "wrapped": 0,
+        "flat_windows": 0,
+    }
+    if recipe.keep_below_uv is not None:
+        nothing["left_out"] = []
     try:
         digests = [_sha256(path) for path in (source.path, *source.extra)]
+        known = {"sha256": digests[0], "extra_sha256": digests[1:]}
+        if spec.is_corpus and not onsets_s.size:
+            # Too short, or without its channels: its oddities say so.
+            return {**known, "duration_s": 0.0, **nothing}
         recording = spec.read(source).pick(recipe.channels)
     except OSError as error:
         raise SignalError(
@@ -65,14 +80,10 @@ def cut_recording(
             f"{error.strerror or error}. Check the disk it lies on, then prepare again."
         ) from error
     noted = {
-        "sha256": digests[0],
-        "extra_sha256": digests[1:],
+        **known,
         "duration_s": recording.duration_s,
+        **nothing,
         "flat": list(recording.flat_channels),
-        "uncovered_s": 0.0,
-        "stretched": 0,
-        "wrapped": 0,
-        "flat_windows": 0,
     }
     left_s = _uncovered_s(recording.duration_s, onsets_s, recipe.window_s)
     if left_s > 0.5 / recording.rate_hz:
@@ -139,7 +150,12 @@ def _blocks(
         moves = x[:, 0, 0] != x[:, 0, -1]
         for at in np.flatnonzero(~moves):
             noted["flat_windows"] += not np.ptp(x[at], axis=1).any()
-        yield x
+        if recipe.keep_below_uv is not None:
+            is_kept = np.abs(x).max(axis=(1, 2)) < recipe.keep_below_uv
+            noted["left_out"] += (start + np.flatnonzero(~is_kept)).tolist()
+            x = x[is_kept]
+        if len(x):
+            yield x
 
 
 def _sha256(path: Path) -> str:

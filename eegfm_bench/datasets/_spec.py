@@ -127,6 +127,9 @@ class DatasetSpec:
     ----------
     name : str
         The registry key, ``name`` or ``name@variant``.
+    classes : tuple of str
+        Empty for a corpus: without labels, all of it for training, of no use to
+        ``run``.
     folder : str
         The publisher's folder below the data root.
     files : function of that folder
@@ -150,6 +153,11 @@ class DatasetSpec:
     subjects : tuple of str, optional
         Who is in the set, where the split does not go by subjects; empty where that
         is not known here, and then nobody is ever absent.
+    person_of : function of a subject's name, optional
+        Returns the human across datasets, as ``files`` does, so that who is in which
+        part is known without the recordings.
+    unnamed : str
+        Who of its people has no id across datasets, in words; most often nobody.
     units_of : function of (Source, onsets in seconds), optional
         Which name of the split every window belongs to, where it is neither the
         source's ``unit`` nor its subject.
@@ -193,6 +201,8 @@ class DatasetSpec:
     aliases: tuple[str, ...] = ()
     class_weights: Literal["none", "balanced"] | None = None
     subjects: tuple[str, ...] | None = None
+    person_of: Callable[[str], str] | None = field(default=None, repr=False)
+    unnamed: str = ""
     units_of: Callable[[Source, NDArray[np.float64]], Sequence[str]] | None = field(
         default=None, repr=False
     )
@@ -217,8 +227,15 @@ class DatasetSpec:
         return [source.unit or source.subject] * len(onsets_s)
 
     @property
+    def is_corpus(self) -> bool:
+        """Whether this is for pre-training alone: no classes, no parts to score on."""
+        return not self.classes
+
+    @property
     def main_score(self) -> str:
-        """The score that selects on the validation part."""
+        """The score that selects on the validation part; a corpus has none."""
+        if self.is_corpus:
+            return ""
         return "auroc" if len(self.classes) == 2 else "cohen_kappa"
 
     def protocol(self, recipe: Recipe | None = None) -> str:
@@ -323,14 +340,13 @@ class DatasetSpec:
             If a recording is damaged, or a label is not a class.
         """
         frames = []
+        # Of a corpus every label is 0.
+        last = max(len(self.classes) - 1, 0)
         for source in sources:
             onsets_s, labels = self.windows(source)
-            if labels.size and not 0 <= labels.min() <= labels.max() < len(
-                self.classes
-            ):
+            if labels.size and not 0 <= labels.min() <= labels.max() <= last:
                 raise SignalError(
-                    f"{source.path}: a label is outside 0…{len(self.classes) - 1}. "
-                    f"Fetch the file again."
+                    f"{source.path}: a label is outside 0…{last}. Fetch the file again."
                 )
             frames.append(
                 pd.DataFrame(
@@ -345,7 +361,9 @@ class DatasetSpec:
                     }
                 )
             )
-        return pd.concat(frames, ignore_index=True)
+        # One without windows would only blur the types of columns.
+        whole = [frame for frame in frames if len(frame)]
+        return pd.concat(whole or frames[:1], ignore_index=True)
 
     def _parts(self, source: Source, onsets_s: NDArray[np.float64]) -> list[str]:
         """Return every window's part; sequences must be whole."""
@@ -394,6 +412,26 @@ def find_dataset(name: str) -> DatasetSpec:
         files = "; ".join(f"{key}.py: {why}" for key, why in broken.items())
         error = UnknownName(f"{error} Files that could not be read: {files}.")
     raise error
+
+
+def find_labelled(name: str) -> DatasetSpec:
+    """Return a dataset that models can be trained and scored on, by its key.
+
+    Raises
+    ------
+    UnknownName
+        If there is none; suggests the nearest.
+    SpecError
+        If it is a corpus.
+    """
+    spec = find_dataset(name)
+    if spec.is_corpus:
+        raise SpecError(
+            f"{spec.name} is a corpus for pre-training: it has no classes, so nothing "
+            f"can be scored on it. Name it as a source of 'pretrain', or choose a "
+            f"dataset with classes ('list datasets')."
+        )
+    return spec
 
 
 def _of(module: object) -> tuple[DatasetSpec, ...]:

@@ -45,7 +45,8 @@ class Verification:
     ``oddities`` are the recordings that differ from the rest in ways that bear on
     their windows, each with what was found; ``outside`` are those whose subjects the
     protocol does not name. ``other_release`` is the release whose counts by part were
-    found instead of those stated, if there is one.
+    found instead of those stated, if there is one. ``keep_below_uv`` says that the
+    windows counted are planned: those that are not as quiet are left out when cut.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class Verification:
     outside_protocol: tuple[str, ...]
     oddities: dict[str, tuple[str, ...]]
     other_release: str | None = None
+    keep_below_uv: float | None = None
 
     @property
     def differing(self) -> tuple[Line, ...]:
@@ -128,6 +130,8 @@ def verify(
     is_partial = bool(absent) or (
         not spec.everyone and any(by_part[part] != n for part, n in stated.items())
     )
+    if spec.is_corpus:
+        is_partial = len(here) != spec.facts.n_subjects
     state = "partial" if is_partial else "complete"
     if spec.is_made_up:
         state = "simulated"
@@ -146,6 +150,7 @@ def verify(
         outside_protocol=spec.outside(root),
         oddities={s.recording: odd for s in sources if (odd := spec.oddities(s))},
         other_release=spec.facts.other_release(by_part),
+        keep_below_uv=spec.recipe.keep_below_uv,
     )
 
 

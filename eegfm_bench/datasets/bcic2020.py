@@ -459,6 +459,7 @@ DATASETS = (
             "review, Front Hum Neurosci 16:898300, 2022"
         ),
         files=files,
+        person_of="bcic2020:{}".format,
         files_per_subject={
             subject: tuple(f"{subject}-{part}" for part in PARTS)
             for subject in SUBJECTS

@@ -103,6 +103,17 @@ KNOWN_S = _chbmit_table.durations_s()
 KNOWN_SEIZURES = _chbmit_table.seizures_s()
 
 
+def person_of(case: str) -> str:
+    """Return the human a case is of.
+
+    Examples
+    --------
+    >>> person_of("chb21")
+    'chbmit:chb01'
+    """
+    return f"chbmit:{SAME_PERSON.get(case, case)}"
+
+
 def files(folder: Path) -> list[Source]:
     """Return every recording of every case, unread, used by the protocols or not.
 
@@ -125,7 +136,7 @@ def files(folder: Path) -> list[Source]:
                 subject=case,
                 session="1",
                 recording=path.stem,
-                person=f"chbmit:{SAME_PERSON.get(case, case)}",
+                person=person_of(case),
                 extra=(path.parent / f"{case}-summary.txt",),
             )
         )
@@ -351,6 +362,7 @@ DATASETS = (
         access=_ACCESS,
         reference=_REFERENCE,
         files=files,
+        person_of=person_of,
         files_per_subject=_RECORDINGS,
         windows=windows_published,
         read=read,
@@ -390,6 +402,7 @@ DATASETS = (
         access=_ACCESS,
         reference=_REFERENCE,
         files=files,
+        person_of=person_of,
         files_per_subject=_RECORDINGS,
         windows=windows_corrected,
         read=read,

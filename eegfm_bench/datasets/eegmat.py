@@ -206,6 +206,7 @@ DATASETS = (
             "performance, Data 4(1):14, 2019"
         ),
         files=files,
+        person_of="eegmat:{}".format,
         files_per_subject=2,
         windows=windows,
         read=read,

@@ -148,6 +148,7 @@ DATASETS = (
         access=access("1 and 2"),
         reference=REFERENCE,
         files=files,
+        person_of="eegmmidb:{}".format,
         files_per_subject=2,
         windows=windows,
         read=read,

@@ -235,6 +235,7 @@ DATASETS = (
             "Sci Data 10:740, 2023"
         ),
         files=files,
+        person_of="faced:{}".format,
         files_per_subject=1,
         windows=windows,
         read=read,

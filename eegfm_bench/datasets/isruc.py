@@ -320,6 +320,7 @@ def _first_subgroup(name: str, title: str, recipe: Recipe, note: str) -> Dataset
         access=_ACCESS.format(group="subgroup I", n=100, folder="isruc/subgroupI"),
         reference=_REFERENCE,
         files=partial(files, group="I"),
+        person_of="isruc:I-{}".format,
         files_per_subject=1,
         windows=partial(windows, rule=by_position),
         read=partial(read, rule=by_position),
@@ -377,6 +378,7 @@ _HEALTHY = replace(
     ),
     access=_ACCESS.format(group="subgroup III", n=10, folder="isruc/subgroupIII"),
     files=partial(files, group="III"),
+    person_of="isruc:III-{}".format,
     simulate=partial(isruc_twin.simulate, group="III"),
     notes=(
         "Cut as subgroup I is. Public codes for subgroup III differ: some take the "

@@ -350,6 +350,7 @@ DATASETS = (
         access=access("4, 6, 8, 10, 12 and 14"),
         reference=REFERENCE,
         files=files,
+        person_of="eegmmidb:{}".format,
         files_per_subject=len(LABELS),
         windows=windows,
         read=read,

@@ -252,6 +252,7 @@ DATASETS = (
             "Trans. Cogn. Dev. Syst. 14(2), 2022"
         ),
         files=files,
+        person_of="seedv:{}".format,
         files_per_subject=len(SESSIONS),
         windows=windows,
         read=read,

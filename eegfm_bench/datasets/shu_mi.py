@@ -271,6 +271,7 @@ DATASETS = (
             "motor imagery brain-computer interface, Sci Data 9:531, 2022"
         ),
         files=files,
+        person_of="shu_mi:{}".format,
         files_per_subject=N_SESSIONS,
         windows=windows,
         read=read,

@@ -110,10 +110,13 @@ def files(folder: Path) -> list[Source]:
                     f"{path.name.partition('_')[0]}. Move it to its own subject's "
                     f"folder."
                 )
-            sources.append(_source(path, subject, TRAIN if k < n_train else VAL))
+            unit = TRAIN if k < n_train else VAL
+            # A patient of the whole corpus, TUEG, whose ids these are.
+            sources.append(_source(path, subject, unit, person=f"tuh:{subject}"))
     for index, paths in test.items():
         # Indices, not ids: not to be taken for a subject of train.
-        sources += [_source(path, f"eval-{index}", TEST) for path in paths]
+        name = f"eval-{index}"
+        sources += [_source(p, name, TEST, person=f"tuev:{name}") for p in paths]
     return sources
 
 
@@ -137,13 +140,13 @@ def _by_folder(part: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _source(path: Path, subject: str, unit: str) -> Source:
+def _source(path: Path, subject: str, unit: str, *, person: str) -> Source:
     return Source(
         path=path,
         subject=subject,
         session="1",
         recording=path.stem,
-        person=f"tuev:{subject}",
+        person=person,
         extra=(path.with_suffix(".rec"),),
         unit=unit,
     )
@@ -279,7 +282,8 @@ _NOTES = (
     "Rows of one time give the same window again, at times with another label; kept as "
     "published. Each recording's number of them is among its oddities.",
     "eval's folders are numbered, train's named: whether somebody is in both cannot be "
-    "told from them, so persons are kept apart by folder.",
+    "told from them, so persons are kept apart by folder. train's ids are taken "
+    "for TUEG's: one id is one person in both.",
     "Which subjects validate depends on all ids in edf/train: with a part of the set "
     "the split is another one.",
     "Only signals labelled 'EEG …-REF' are taken. The public code leaves out files "
@@ -335,6 +339,10 @@ def _release(
         class_weights="none",
         # Who is in the set is not known here: nobody is ever absent.
         subjects=(),
+        unnamed=(
+            "the folders of its test part are numbered, not named: whether those "
+            "patients are in a source of the same hospital cannot be told"
+        ),
     )
 
 

@@ -385,7 +385,9 @@ PUBLISHERS: dict[str, Publisher] = {
     "bcic2020": Publisher(name="OSF", listing=osf("pq7vb", sheet="n3a2p")),
 }
 
-# Step by step, for sets whose publishers ask to be asked.
+# Open, and of terabytes: for its publisher's own tools.
+OPEN_BY_HAND = ("hbn",)
+# Step by step, for sets whose publishers ask to be asked, and for those.
 BY_HAND: dict[str, tuple[str, ...]] = {
     "faced": (
         "Make an account at synapse.org, and accept the conditions of use of "
@@ -409,6 +411,21 @@ BY_HAND: dict[str, tuple[str, ...]] = {
         "Get TUEV (tuh_eeg_events) {release}: edf/train/ and edf/eval/, every .edf "
         "with its .rec. Other releases give other counts.",
         "Put both folders into {root}/tuev/edf/.",
+    ),
+    "tueg": (
+        "Fill in and sign the form at "
+        "https://isip.piconepress.com/projects/nedc/html/tuh_eeg/; you are sent a name "
+        "and a password.",
+        "Get TUEG (tuh_eeg) v2.0.1: edf/, or some of its groups of patients 000 … 150.",
+        "Put them into {root}/tueg/edf/.",
+    ),
+    "hbn": (
+        "Choose releases among ds005505 … ds005516 at https://openneuro.org; the "
+        "fourth, ds005508, has some 230 GB.",
+        "Get them with OpenNeuro's command line, DataLad, or 'aws s3 sync "
+        "--no-sign-request s3://openneuro.org/ds005505 {root}/hbn/ds005505'; the .set "
+        "files are enough, and any part of them will do.",
+        "They lie in {root}/hbn/ds005505/sub-…/eeg/ then.",
     ),
 }
 

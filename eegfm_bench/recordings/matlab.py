@@ -21,6 +21,7 @@ from eegfm_bench.recordings.matlab5 import (
     AGAIN,
     INFLATES_TO,
     MOST_LETTERS,
+    MOST_WORDS,
     Asked,
     Contents,
     Shape,
@@ -39,6 +40,7 @@ def read_mat(
     numbers: Mapping[str, Shape] | None = None,
     look: Mapping[str, Shape] | None = None,
     words: Collection[str] = (),
+    texts: Collection[str] = (),
     may_lack: Collection[str] = (),
     dtype: DTypeLike = np.float64,
 ) -> Contents:
@@ -55,6 +57,9 @@ def read_mat(
         Arrays to check as if they were read, without reading them.
     words : names
         Cell arrays of texts to read.
+    texts : names
+        Texts to read, into ``words``; of an array of structs, which may itself be a
+        struct's field, ``structs/field``: one of each.
     may_lack : names
         Of all these, the ones that need not be there.
     dtype : float type
@@ -72,7 +77,12 @@ def read_mat(
         or has one of another kind or shape than expected.
     """
     asked = Asked(
-        path=path, numbers=numbers or {}, look=look or {}, words=words, dtype=dtype
+        path=path,
+        numbers=numbers or {},
+        look=look or {},
+        words=words,
+        dtype=dtype,
+        texts=texts,
     )
     try:
         found = (_read_7_3 if _is_hdf5(asked) else read_5)(asked)
@@ -82,7 +92,7 @@ def read_mat(
         raise SignalError(f"{path}: cannot be read: {why}. {AGAIN}") from error
     except EOFError as error:
         raise SignalError(f"{path}: ends amid a variable. {AGAIN}") from error
-    wanted = {*asked.numbers, *asked.look, *words} - set(may_lack)
+    wanted = {*asked.numbers, *asked.look, *words, *texts} - set(may_lack)
     lacks = sorted(name for name in wanted if name not in found.shapes)
     if lacks:
         asked.refuse(
@@ -123,7 +133,7 @@ def _read_7_3(asked: Asked) -> Contents:
     found = Contents()
     with h5py.File(asked.path, "r") as file:
         try:
-            for name, values in _datasets(file):
+            for name, values in _datasets(asked, file):
                 _take_dataset(asked, found, name, values)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise SignalError(f"{asked.path}: is damaged ({error}). {AGAIN}") from error
@@ -135,7 +145,10 @@ def _take_dataset(asked: Asked, found: Contents, name: str, values: Any) -> None
     shape = tuple(values.shape[::-1])
     asked.check(name, _kind(values), shape)
     found.shapes[name] = shape
-    if name in asked.words:
+    found.kinds[name] = _kind(values)
+    if name in asked.texts:
+        found.words[name] = _texts(asked, name, values)
+    elif name in asked.words:
         found.words[name] = tuple(
             _text(asked, name, values.file[ref]) for ref in values[()].T.flat
         )
@@ -146,8 +159,27 @@ def _take_dataset(asked: Asked, found: Contents, name: str, values: Any) -> None
         found.numbers[name] = x.T
 
 
-def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
-    """Return variables and fields of structs; links elsewhere are not followed."""
+def _texts(asked: Asked, name: str, values: Any) -> tuple[str, ...]:
+    """Return a text, or those of a field of an array of structs."""
+    import h5py
+
+    every = [values]
+    if h5py.check_ref_dtype(values.dtype) is not None:
+        if values.size > MOST_WORDS:
+            asked.refuse(f"'{name}' claims {values.size:,} structs")
+        every = [values.file[ref] for ref in values[()].T.flat]
+    # What is empty holds its shape instead.
+    return tuple(
+        "" if one.attrs.get("MATLAB_empty", 0) else _text(asked, name, one)
+        for one in every
+    )
+
+
+def _datasets(asked: Asked, file: Any) -> Iterator[tuple[str, Any]]:
+    """Return variables and fields of structs; links elsewhere are not followed.
+
+    Of structs within structs, only those that hold a text that is asked for.
+    """
     import h5py
 
     def own(group: Any) -> Iterator[tuple[str, Any]]:
@@ -163,6 +195,10 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
             for key, inner in own(item):
                 if isinstance(inner, h5py.Dataset):
                     yield f"{name}/{key}", inner
+                elif asked.has_within(f"{name}/{key}"):
+                    for deep, innermost in own(inner):
+                        if isinstance(innermost, h5py.Dataset):
+                            yield f"{name}/{key}/{deep}", innermost
 
 
 def _kind(values: Any) -> str:

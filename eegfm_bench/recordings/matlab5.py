@@ -67,23 +67,35 @@ class Contents:
     numbers : dict of name to array
         The values that were asked for, in MATLAB's order of axes.
     words : dict of name to tuple of str
-        The cell arrays of texts that were asked for.
+        The cell arrays of texts that were asked for; a variable that is a text itself
+        has one, a field of an array of structs as many as there are structs.
+    kinds : dict of name to str
+        What each variable is: numbers, text, a cell array, a struct …
     """
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     numbers: dict[str, NDArray[Any]] = field(default_factory=dict)
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is wanted of a file; ``look`` are numbers whose values are not read."""
+    """What is wanted of a file; ``look`` are numbers whose values are not read.
+
+    ``texts`` are variables of letters, or fields of arrays of structs that are.
+    """
 
     path: Path
     numbers: Mapping[str, Shape]
     look: Mapping[str, Shape]
     words: Collection[str]
     dtype: DTypeLike
+    texts: Collection[str] = ()
+
+    def has_within(self, name: str) -> bool:
+        """Whether a text is asked for that lies within a struct."""
+        return any(text.startswith(f"{name}/") for text in self.texts)
 
     def refuse(self, why: str) -> NoReturn:
         """Refuse the file."""
@@ -238,7 +250,7 @@ class _Walk:
             self.content.skip(end - self.content.at)
             return
         # A variable of which nothing is asked is not inflated to its end.
-        names = (*self.asked.numbers, *self.asked.words)
+        names = (*self.asked.numbers, *self.asked.words, *self.asked.texts)
         if isinstance(self.content, _Inflated) and any(
             other.split("/")[0] == name for other in names
         ):
@@ -265,8 +277,20 @@ class _Walk:
             spoken = "complex numbers"
         self.asked.check(name, spoken, shape)
         self.found.shapes[name] = shape
+        self.found.kinds[name] = spoken
         if kind == _STRUCT and math.prod(shape) == 1 and not is_field:
             self.fields(end, name)
+        elif kind == _STRUCT and self.asked.has_within(name):
+            if math.prod(shape) > MOST_WORDS:
+                self.asked.refuse(f"'{name}' claims {math.prod(shape):,} structs")
+            self.fields(end, name, n_structs=math.prod(shape))
+        elif name in self.asked.texts:
+            text = ""
+            if math.prod(shape):
+                if kind != _CHAR:
+                    self.asked.refuse(f"'{name}' is {spoken}; expected text")
+                text = self.letters(end)
+            self.found.words[name] = (*self.found.words.get(name, ()), text)
         elif name in self.asked.words:
             self.found.words[name] = tuple(
                 self.word(end, name) for _ in range(math.prod(shape))
@@ -274,13 +298,13 @@ class _Walk:
         elif name in self.asked.numbers or name in self.asked.look:
             self.numbers(end, name, shape)
 
-    def fields(self, end: int, name: str) -> None:
-        """Take in a struct's fields, each a matrix."""
+    def fields(self, end: int, name: str, n_structs: int = 1) -> None:
+        """Take in the fields of one struct after the other, each a matrix."""
         (length,) = struct.unpack(f"{self.order}i", self.small(end)[1])
         names = self.small(end, most=1 << 16)[1]
         if not 0 < length <= 64:
             self.asked.refuse(f"is damaged: names of {length} letters in '{name}'")
-        for start in range(0, len(names), length):
+        for start in list(range(0, len(names), length)) * n_structs:
             key = names[start : start + length].split(b"\x00")[0].decode("latin-1")
             kind, n_bytes, _ = self.tag(end)
             if kind != _MATRIX:
@@ -296,11 +320,16 @@ class _Walk:
         flags, _, _ = self.head(stop)
         if flags & 0xFF != _CHAR:
             self.asked.refuse(f"'{name}' has a cell that is no text")
-        letters, content = self.small(stop)
-        code = _LETTERS.get(letters, "latin-1")
+        text = self.letters(stop)
+        self.content.skip(stop - self.content.at)
+        return text
+
+    def letters(self, end: int) -> str:
+        """Take in the letters of a text whose head is known."""
+        kind, content = self.small(end)
+        code = _LETTERS.get(kind, "latin-1")
         if code == "utf-16":
             code = "utf-16-le" if self.order == "<" else "utf-16-be"
-        self.content.skip(stop - self.content.at)
         return content.decode(code)
 
     def numbers(self, end: int, name: str, shape: tuple[int, ...]) -> None:

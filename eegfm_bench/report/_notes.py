@@ -170,6 +170,13 @@ def _weights_notes(groups: Groups) -> Iterable[str]:
         ):
             if names:
                 parts.append(f"{len(names)} {how} ({listed(names, most=3)})")
+        seen = report.pretrained
+        if seen is not None:
+            mark = " SIMULATED" if seen.data == "simulated" else ""
+            parts.append(
+                f"pre-trained ({seen.objective}) on{mark} recordings of "
+                f"{seen.n_persons} people: {', '.join(seen.sources)}"
+            )
         yield f"{init} is {report.file}: {'; '.join(parts)}."
 
 

@@ -6,9 +6,34 @@ the ``weights`` verb. Plain data, without torch.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from eegfm_bench.runs.spec import short_hash
+
+
+class PretrainedOn(BaseModel):
+    """What an encoder that ``pretrain`` made has seen.
+
+    Attributes
+    ----------
+    pretrain_id, objective : str
+    data : str
+        ``simulated`` if any source was, else ``partial`` if any was, else ``complete``.
+    sources : tuple of str
+        Name, protocol, data and fingerprint of each.
+    n_persons : int
+        People in all of them together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    pretrain_id: str
+    objective: str
+    data: Literal["complete", "partial", "simulated"]
+    sources: tuple[str, ...]
+    n_persons: int
 
 
 class LoadReport(BaseModel):
@@ -50,6 +75,8 @@ class LoadReport(BaseModel):
     probe_difference : float or None
         Largest difference of features between the loaded encoder and its own random
         start on a few windows, in deviations of the features; None if not probed.
+    pretrained : PretrainedOn or None
+        What the encoder has seen, where ``pretrain`` wrote the file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -68,6 +95,7 @@ class LoadReport(BaseModel):
     cast: int = 0
     channels: tuple[str, ...] = ()
     probe_difference: float | None = None
+    pretrained: PretrainedOn | None = None
 
     @property
     def is_full(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from eegfm_bench.datasets._cutters import cores as cores
 from eegfm_bench.datasets._places import data_root
 from eegfm_bench.datasets._prepare import warn_simulated
-from eegfm_bench.datasets._spec import find_dataset
+from eegfm_bench.datasets._spec import find_labelled
 from eegfm_bench.errors import BenchError, DataMissing, SpecError, UnknownName
 from eegfm_bench.runs.record import Failure, RunRecord
 from eegfm_bench.runs.spec import RunSpec
@@ -169,7 +169,7 @@ def sweep(
     if options.device not in ("auto", "cpu", "cuda"):
         raise UnknownName.among("device", options.device, ("auto", "cpu", "cuda"))
     watcher = watcher or Watcher()
-    known = {cell.dataset: find_dataset(cell.dataset) for cell in cells}
+    known = {cell.dataset: find_labelled(cell.dataset) for cell in cells}
     result = Sweep()
     root = data_root(options.data)
     if root is not None:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eegfm_bench.datasets._spec import find_dataset
+from eegfm_bench.datasets._spec import find_dataset, find_labelled
 from eegfm_bench.errors import SpecError, UnknownName, listed
 from eegfm_bench.runs.adapting import LORA, SOLVED_PROBE, TRAINED, TRAINED_PROBE
 from eegfm_bench.runs.recipes import recipe_book
@@ -53,6 +53,8 @@ def cells_of(
     ------
     UnknownName
         If there is no such scale or dataset.
+    SpecError
+        If a dataset is a corpus for pre-training.
     """
     if scale not in ("paper", "small"):
         raise UnknownName.among("scale", scale, ("paper", "small"))
@@ -63,7 +65,7 @@ def cells_of(
             scale="small" if scale == "small" else "paper",
             settings=tuple(settings.items()),
         )
-        for dataset in dict.fromkeys(find_dataset(name).name for name in datasets)
+        for dataset in dict.fromkeys(find_labelled(name).name for name in datasets)
         for model in models
     ]
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from eegfm_bench.datasets._spec import find_dataset
-from eegfm_bench.errors import SpecError
+from eegfm_bench.errors import DataMissing, SpecError
+from eegfm_bench.pretraining.persons import held_out
 from eegfm_bench.runs.labels import parse_labels
 from eegfm_bench.runs.spec import SCRATCH
 from eegfm_bench.sweep.launch import Launcher, Outcome, Task
@@ -20,6 +23,7 @@ from eegfm_bench.sweep.options import Options
 from eegfm_bench.sweep.planning import raise_refusal
 from eegfm_bench.sweep.specs import chosen_options
 from eegfm_bench.sweep.suite import Cell
+from eegfm_bench.weights.pretrained import refuse_scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +87,25 @@ def refuse_weights_early(
             task = _task(cell, described, options, store=None)
             known = (cell.model, cell.scale, cell.weights, str(task["options"]))
             tasks.setdefault(known, {**task, "dataset": cell.dataset})
-    for _, outcome in launcher.each(tasks.values()):
+    for task, outcome in launcher.each(tasks.values()):
         raise_refusal(outcome)
+        for cell in cells:
+            if (cell.model, cell.weights) == (task["model"], task["given"]):
+                _refuse_people_seen(Path(outcome["path"]), cell.dataset, options)
+
+
+def _refuse_people_seen(path: Path, dataset: str, options: Options) -> None:
+    """Refuse an encoder pre-trained on people to be scored, before windows are cut.
+
+    Where they cannot be known yet, they are held against the windows later.
+    """
+    with suppress(DataMissing):
+        held = held_out([dataset], data=options.data)
+        refuse_scored(
+            path,
+            dataset,
+            [(p, part) for p, places in held.parts.items() for _, part in places],
+        )
 
 
 def starts_of(

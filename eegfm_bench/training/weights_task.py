@@ -42,6 +42,7 @@ def resolve_weights(task: Event, send: Any) -> Event:
     from eegfm_bench.weights.files import read_weights
     from eegfm_bench.weights.find import resolve
     from eegfm_bench.weights.loading import load, refuse_untrained
+    from eegfm_bench.weights.pretrained import refuse_unlike
 
     spec = find_model(task["model"])
     refuse_untrained(spec)
@@ -49,6 +50,15 @@ def resolve_weights(task: Event, send: Any) -> Event:
     file = read_weights(path)
     options = spec.options_for(task["scale"], task["options"])
     _refuse_other_options(spec, file, options)
+    refuse_unlike(
+        file.path,
+        model=spec.name,
+        version=spec.version,
+        scale=task["scale"],
+        options=options,
+    )
+    if task["store"] is not None:
+        _refuse_people_seen(file.path, Path(task["store"]))
     if task["store"] is None:
         shape = _asked_shape(task, spec, file)
         probe_x = noise(shape)
@@ -263,6 +273,17 @@ def _refuse_other_options(
             f"The weights '{entry.key}' of {spec.name} need other options than asked "
             f"for ({entry.source}). Add {settings}."
         )
+
+
+def _refuse_people_seen(path: Path, store: Path) -> None:
+    """Refuse an encoder that was pre-trained on people whom these windows score."""
+    from eegfm_bench.weights.pretrained import refuse_scored
+    from eegfm_bench.windows.store import WindowStore
+
+    windows = WindowStore(store)
+    index = windows.index[["person", "part"]].drop_duplicates()
+    people = zip(index["person"].astype(str), index["part"].astype(str), strict=True)
+    refuse_scored(path, windows.manifest["dataset"], people)
 
 
 def _refuse_other_function(

@@ -21,6 +21,7 @@ from eegfm_bench.models._weights import Channels, Layout, Reshaped, alike
 from eegfm_bench.runs.weights import LoadReport
 from eegfm_bench.weights.files import WeightsFile
 from eegfm_bench.weights.find import channels_of, known_by_bytes
+from eegfm_bench.weights.pretrained import read_pretrained
 
 # Saved models write so what the layout of their other tensors has no name for.
 OURS = "eegfm_bench."
@@ -130,7 +131,13 @@ def match(model: nn.Module, spec: ModelSpec, file: WeightsFile) -> Match:
     said = channels.theirs if is_said_beside else ()
     other = _other_channels(spec, channels)
     missing = (*found.report.missing, *([other] if other else []))
-    report = found.report.model_copy(update={"channels": said, "missing": missing})
+    made = read_pretrained(file.path)
+    about = {
+        "channels": said,
+        "missing": missing,
+        "pretrained": None if made is None else made.for_record(),
+    }
+    report = found.report.model_copy(update=about)
     return replace(found, report=report, is_of_other_channels=bool(other))
 
 

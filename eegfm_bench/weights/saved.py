@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eegfm_bench.errors import WeightsError
 from eegfm_bench.models._spec import InputShape
+from eegfm_bench.weights.pretrained import BLOCK as BLOCK
+from eegfm_bench.weights.pretrained import TENSORS as TENSORS
 
-TENSORS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
-BLOCK = "eegfm_bench"
 # Where the block lies if braindecode's class takes every key of config.json for an
 # argument of its own.
 APART = "eegfm_bench.json"
@@ -105,6 +105,12 @@ def read_saved(path: Path) -> SavedModel:
         block = _block(path / name)
         if block is None:
             continue
+        if block.get("kind") == "encoder":
+            raise WeightsError(
+                f"{path}: is a pre-trained encoder, which has no head and no classes. "
+                f"Start a run from it: eegfm-bench run --model {block.get('model')} "
+                f"--weights {path.name} --dataset DATASET"
+            )
         try:
             return SavedModel.model_validate(block)
         except ValidationError as error:

@@ -5,6 +5,7 @@ From: a dataset's file. To: the window store's folder name and the protocol id.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
@@ -27,6 +28,9 @@ class Recipe:
     ends. ``stretch_s`` is the length of the pieces a recording is put together from,
     such as clips: ``steps`` are then applied to each by itself. ``sequence`` is how
     many consecutive windows are judged together; the store holds them one by one.
+    ``keep_below_uv`` leaves out windows in which any value is that far from 0 or
+    farther, after all steps: which they are is known when they are cut, so the plan
+    has them, and the manifest counts them.
     ``label_rule`` says in words what a window's label is; it is hashed like the
     rest. Raise ``version`` when code changes bytes that the other fields do not
     show.
@@ -35,7 +39,7 @@ class Recipe:
     ------
     SpecError
         If a window or stride is no whole number of time points, ``past_end`` is
-        unknown, or a sequence has no window.
+        unknown, a sequence has no window, or an amplitude to keep below is none.
 
     Examples
     --------
@@ -58,6 +62,7 @@ class Recipe:
     past_end: PastEnd = "refuse"
     stretch_s: float | None = None
     sequence: int = 1
+    keep_below_uv: float | None = None
 
     def __post_init__(self) -> None:
         if self.past_end not in get_args(PastEnd):
@@ -68,6 +73,14 @@ class Recipe:
         if self.sequence < 1:
             raise SpecError(
                 f"A recipe's sequence is {self.sequence} windows; expected 1 or more."
+            )
+        if self.keep_below_uv is not None and (
+            not 0 < self.keep_below_uv < math.inf or self.sequence > 1
+        ):
+            raise SpecError(
+                f"A recipe keeps windows below {self.keep_below_uv:g} µV in sequences "
+                f"of {self.sequence}; expected more than 0 µV, and windows judged one "
+                f"by one."
             )
         for what, seconds in (("window", self.window_s), ("stride", self.stride_s)):
             n_times = seconds * self.rate_hz
@@ -111,6 +124,7 @@ class Recipe:
             "past_end": "refuse",
             "stretch_s": None,
             "sequence": 1,
+            "keep_below_uv": None,
         }
         return {
             name: value

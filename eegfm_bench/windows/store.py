@@ -163,6 +163,9 @@ class UnfinishedStore:
     plan : dict
         All that decides the rows beside the index, and ``root``, where the sources
         lie: work of another plan is not taken up.
+    is_sifted : bool
+        Whether some windows may turn out not to be kept: no room is then reserved for
+        them, and ``finish`` puts the others together.
 
     Attributes
     ----------
@@ -184,8 +187,10 @@ class UnfinishedStore:
         index: pd.DataFrame,
         window_shape: tuple[int, int],
         plan: dict[str, Any],
+        is_sifted: bool = False,
     ) -> None:
         self._path = path
+        self._is_sifted = is_sifted
         self._index = index.loc[:, list(INDEX_COLUMNS)]
         self._shape = (len(index), *window_shape)
         self._plan = {**plan, "shape": self._shape, "index": _digest(self._index)}
@@ -238,7 +243,8 @@ class UnfinishedStore:
         )
         # Reserve the blocks now: a map onto a full disk ends in SIGBUS.
         with self.x_path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, self.x_path.stat().st_size)
+            if not self._is_sifted:
+                os.posix_fallocate(file.fileno(), 0, self.x_path.stat().st_size)
             os.fsync(file.fileno())
         with (self._new / _JOURNAL).open("w", encoding="utf-8") as journal:
             _write_lines(journal, [self._plan])
@@ -249,13 +255,15 @@ class UnfinishedStore:
         same = json.loads(json.dumps(self._plan))
         if not lines or lines[0] != same or not self.x_path.exists():
             return {}
-        n_bytes = _first_byte(self.x_path) + 4 * int(np.prod(self._shape))
-        if self.x_path.stat().st_size != n_bytes:
-            return {}
+        done = {line["recording"]: line["noted"] for line in lines[1:]}
+        if not self._is_packed(done):
+            n_bytes = _first_byte(self.x_path) + 4 * int(np.prod(self._shape))
+            if self.x_path.stat().st_size != n_bytes:
+                return {}
         # A line cut short by the kill must not run into the next one.
         journal = self._new / _JOURNAL
         os.truncate(journal, journal.read_bytes().rindex(b"\n") + 1)
-        return {line["recording"]: line["noted"] for line in lines[1:]}
+        return done
 
     def commit(self, recording: str, noted: dict[str, Any]) -> None:
         """Take note that a recording's rows are written.
@@ -288,16 +296,69 @@ class UnfinishedStore:
         self._synced = time.monotonic()
 
     def finish(self, manifest: dict[str, Any]) -> WindowStore:
-        """Give the store its index, its manifest (without the shape) and its name."""
+        """Give the store its index, its manifest (without the shape) and its name.
+
+        Windows noted as ``left_out`` are in neither ``x`` nor the index.
+        """
         self._sync()
-        self._index.to_parquet(self._new / "index.parquet", index=False)
-        text = json.dumps(
-            {**manifest, "shape": self._shape}, indent=1, ensure_ascii=False
-        )
+        is_kept, rows = self._kept()
+        shape = (len(rows), *self._shape[1:])
+        self._index[is_kept].to_parquet(self._new / "index.parquet", index=False)
+        if len(rows) < len(self._index) and not self._is_packed(self.done):
+            _pack(self.x_path, rows, self._shape)
+        text = json.dumps({**manifest, "shape": shape}, indent=1, ensure_ascii=False)
         (self._new / "manifest.json").write_text(text + "\n", encoding="utf-8")
         self._new.rename(self._path)
         (self._path / _JOURNAL).unlink()
         return WindowStore(self._path)
+
+    @property
+    def kept(self) -> pd.DataFrame:
+        """The index's rows less the windows noted as ``left_out`` so far."""
+        return self._index[self._kept()[0]]
+
+    def _kept(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return which planned windows are kept, and in which rows those lie."""
+        is_kept = np.ones(len(self._index), bool)
+        row = np.arange(len(self._index))
+        places = self._index.groupby("recording", sort=False).indices
+        for recording, noted in self.done.items():
+            if left_out := noted.get("left_out"):
+                at = places[recording]
+                is_kept[at[left_out]] = False
+                row[at[is_kept[at]]] = at[: len(at) - len(left_out)]
+        return is_kept, row[is_kept]
+
+    def _is_packed(self, done: dict[str, dict[str, Any]]) -> bool:
+        """Whether a writer was killed after it had put the kept windows together."""
+        n_left_out = sum(len(noted.get("left_out", ())) for noted in done.values())
+        if not n_left_out or not self._n_windows.keys() <= done.keys():
+            return False
+        shape = (self._shape[0] - n_left_out, *self._shape[1:])
+        n_bytes = _first_byte(self.x_path) + 4 * int(np.prod(shape))
+        return self.x_path.stat().st_size == n_bytes
+
+
+def _pack(x_path: Path, rows: NDArray[np.int64], shape: tuple[int, ...]) -> None:
+    """Have an array's file hold these of its rows alone, all at once or not at all."""
+    packed = x_path.with_name(".packed.npy")
+    n_bytes = 4 * int(np.prod(shape[1:]))
+    at_once = max(1, _SYNC_ABOVE_BYTES // n_bytes)
+    # Runs of rows that lie together, and none too long for the memory.
+    starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+    with packed.open("wb") as out, x_path.open("rb") as x:
+        first = _first_byte(x_path)
+        np.lib.format.write_array_header_1_0(
+            out,
+            {"descr": "<f4", "fortran_order": False, "shape": (len(rows), *shape[1:])},
+        )
+        for start, stop in pairwise((*starts.tolist(), len(rows))):
+            for at in range(start, stop, at_once):
+                x.seek(first + int(rows[at]) * n_bytes)
+                out.write(x.read(min(at_once, stop - at) * n_bytes))
+        out.flush()
+        os.fsync(out.fileno())
+    packed.rename(x_path)
 
 
 def write_rows(x_path: Path, first: int, blocks: Iterable[NDArray[np.float32]]) -> None:

@@ -8,14 +8,24 @@ import numpy as np
 import pytest
 
 from eegfm_bench.datasets._prepare import prepare, twin_root
-from eegfm_bench.datasets._spec import DatasetSpec, dataset_names, find_dataset
-from eegfm_bench.errors import BenchError, DataMissing
+from eegfm_bench.datasets._spec import (
+    DatasetSpec,
+    dataset_names,
+    find_dataset,
+    find_labelled,
+)
+from eegfm_bench.errors import BenchError, DataMissing, SpecError
 from eegfm_bench.symbols import PARTS
 
 
 @pytest.fixture(params=dataset_names())
 def spec(request: pytest.FixtureRequest) -> DatasetSpec:
     return find_dataset(request.param)
+
+
+def parts_of(spec: DatasetSpec) -> set[str]:
+    """All of a corpus is for training."""
+    return {"train"} if spec.is_corpus else set(PARTS)
 
 
 def test_the_twin_takes_the_whole_road(spec: DatasetSpec) -> None:
@@ -26,21 +36,58 @@ def test_the_twin_takes_the_whole_road(spec: DatasetSpec) -> None:
     assert np.isfinite(store.x).all()
     # µV at the border: neither volts nor raw counts.
     assert 1 < float(np.median(store.x.std(axis=2))) < 500
-    assert set(store.index["label"]) == set(range(len(spec.classes)))
-    assert all(n > 0 for n in store.counts().values())
+    assert set(store.index["label"]) == set(range(len(spec.classes) or 1))
+    assert {p for p, n in store.counts().items() if n} == parts_of(spec)
     assert store.manifest["flat_channels"] == {}
 
 
 def test_each_part_of_the_twin_has_every_class(spec: DatasetSpec) -> None:
     counts = prepare(spec.name).manifest["counts"]
-    for part in PARTS:
+    for part in parts_of(spec):
         assert min(counts[part]) > 0, part
 
 
 def test_the_plan_is_what_is_cut(spec: DatasetSpec) -> None:
     store = prepare(spec.name)
     plan = spec.plan(spec.find(twin_root(spec)))
-    assert plan.equals(store.index[list(plan.columns)])
+    if spec.recipe.keep_below_uv is None:
+        assert plan.equals(store.index[list(plan.columns)])
+        return
+    # What is not quiet is left out, and counted; the others are as planned, in order.
+    assert store.manifest["planned"]["train"] == [len(plan)]
+    n_left_out = sum(store.manifest["left_out"].values())
+    assert 0 < n_left_out == len(plan) - len(store.index)
+    assert float(np.abs(store.x).max()) < spec.recipe.keep_below_uv
+    both = plan.merge(store.index[list(plan.columns)])
+    assert both.equals(store.index[list(plan.columns)])
+
+
+def test_a_dataset_has_classes_and_parts_or_is_a_corpus_with_neither(
+    spec: DatasetSpec,
+) -> None:
+    if not spec.is_corpus:
+        assert len(spec.classes) >= 2
+        assert all(getattr(spec.split, part) for part in PARTS)
+        assert spec.main_score in ("auroc", "cohen_kappa")
+        assert find_labelled(spec.name) is spec
+        return
+    assert spec.split.val == spec.split.test == ()
+    assert spec.main_score == ""
+    assert spec.class_weights is None
+    with pytest.raises(SpecError, match=f"{spec.name} is a corpus for pre-training"):
+        find_labelled(spec.name)
+
+
+def test_who_a_subject_is_across_datasets_is_known_without_recordings(
+    spec: DatasetSpec,
+) -> None:
+    sources = spec.find(twin_root(spec))
+    assert all(source.person.count(":") == 1 for source in sources)
+    if spec.person_of is None:
+        # Then nobody knows who is in the set, either.
+        assert spec.everyone == ()
+        return
+    assert all(spec.person_of(s.subject) == s.person for s in sources)
 
 
 def test_parts_share_nobody(spec: DatasetSpec) -> None:
@@ -52,6 +99,7 @@ def test_parts_share_nobody(spec: DatasetSpec) -> None:
     assert not spec.everyone or len(spec.everyone) == spec.facts.n_subjects
 
 
+@pytest.mark.slow
 def test_the_twin_is_the_same_every_time(spec: DatasetSpec, tmp_path: Path) -> None:
     spec.simulate(tmp_path, "small")
     again = {f.relative_to(tmp_path): f for f in tmp_path.rglob("*") if f.is_file()}

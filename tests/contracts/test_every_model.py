@@ -33,6 +33,18 @@ SHAPES = {
     "bcic2020": (64, 600, 5),
     "tuev": (16, 1000, 6),
 }
+# At the paper scale the default run takes the shortest windows and common ones, and
+# make check all of them.
+QUICK = ("seedv", "chbmit")
+EVERY_SHAPE = [
+    pytest.param(
+        name,
+        scale,
+        marks=[pytest.mark.slow] if scale == "paper" and name not in QUICK else [],
+    )
+    for scale in ("paper", "small")
+    for name in SHAPES
+]
 
 
 @pytest.fixture(params=model_names())
@@ -64,8 +76,7 @@ def windows(name: str = "eegmat", n: int = 3, seed: int = 1) -> torch.Tensor:
     return 20 * torch.randn(n, n_channels, n_times, generator=random)
 
 
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("scale", ["paper", "small"])
+@pytest.mark.parametrize(("name", "scale"), EVERY_SHAPE)
 def test_logits_fit_every_shape(known: ModelSpec, name: str, scale: str) -> None:
     model = built(known, name, scale=scale).eval()
     x = windows(name)

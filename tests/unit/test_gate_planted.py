@@ -85,6 +85,7 @@ def test_shuffled_labels_are_caught(
     assert {(m, d) for m in ("bandpower", "eegnet") for d in SUITE.datasets} <= caught
 
 
+@pytest.mark.slow
 def test_a_dropped_reference_is_caught(
     smoke: Smoke, reference: list[GateRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,19 @@ class ForecastHeads(nn.Module):
         """Return for each horizon h the forecasts (B, C, P, h L)."""
         return {int(h): head(hidden_BCPD) for h, head in self.heads.items()}
 
+    def where_valid(self, hidden_BCPD: Tensor) -> dict[int, Tensor]:
+        """Return forecasts (B, C, P - h, h L) of the steps whose targets all exist.
+
+        Without the horizons that the windows are too short for. ``forecast_loss``
+        takes them as it does those of all steps, of which it judges these.
+        """
+        n_steps = hidden_BCPD.shape[2]
+        return {
+            int(h): head(hidden_BCPD[:, :, : n_steps - int(h)])
+            for h, head in self.heads.items()
+            if int(h) < n_steps
+        }
+
 
 def forecast_loss(
     forecasts: Mapping[int, Tensor],
@@ -54,7 +67,7 @@ def forecast_loss(
 
     Parameters
     ----------
-    forecasts : mapping of horizon to tensor (B, C, P, h L)
+    forecasts : mapping of horizon to tensor (B, C, P, h L), or (B, C, P - h, h L)
     patches_BCPL : tensor (B, C, P, L)
         The raw patches, in the encoder's units.
     channel_mask, patch_mask : tensor (B, C), (B, P), optional
