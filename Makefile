@@ -42,7 +42,7 @@ tables: table1 table10 table11  ## every table there is
 test: $(READY)  ## the tests, under five minutes
 	$(BIN)/python -m pytest -n 2
 
-test-slow: $(READY)  ## whole runs that the default tests leave out, two minutes
+test-slow: $(READY)  ## what the default tests leave out: whole runs, kills, every paper shape
 	$(BIN)/python -m pytest -n 2 -m slow
 
 check: $(READY)  ## what CI runs: format, lint, types, import contracts, all tests, gate

@@ -121,6 +121,7 @@ def test_an_empty_folder_says_how_to_get_the_data(
         spec.find(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_truncated_recording_is_named(spec: DatasetSpec, tmp_path: Path) -> None:
     (tmp_path / spec.folder).mkdir(parents=True)
     spec.simulate(tmp_path / spec.folder, "small")

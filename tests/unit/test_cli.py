@@ -196,6 +196,7 @@ def test_a_dry_run_lists_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_is_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
     argv = ["run", "--model", "eegnet", "--dataset", "eegmat", "--scale", "small"]
     argv += ["--seeds", "2", "--runs", str(tmp_path), "--jobs", "1"]

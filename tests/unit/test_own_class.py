@@ -347,6 +347,7 @@ def test_a_name_of_the_recipe_is_the_recipes(here: Path) -> None:
     assert record.spec.recipe.lr == 0.25  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_the_command_runs_it_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "mynet.py").write_text(SOURCE)
     # Would break every worker, if a file here could pass for a library.

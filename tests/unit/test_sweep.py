@@ -386,6 +386,7 @@ def test_forced_a_damaged_record_is_made_anew(tmp_path: Path) -> None:
     assert result.records(tmp_path / "runs")[0].is_done
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_inline_and_in_workers(tmp_path: Path) -> None:
     cells = cells_of(["eegnet"], ["eegmat"], "small", {"epochs": 1})
     inline = sweep(cells, [0], options(tmp_path / "a"))
