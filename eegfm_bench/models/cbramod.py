@@ -22,7 +22,6 @@ and what LoRA adapts, in ``WEIGHTS``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
 import torch
@@ -33,6 +32,15 @@ from eegfm_bench.errors import SpecError
 from eegfm_bench.models._braindecode import braindecode_models
 from eegfm_bench.models._dropout import dropped_
 from eegfm_bench.models._on_processors import around, attention_of_few
+from eegfm_bench.models._options import (
+    checked_options,
+    odd,
+    one_of,
+    positive,
+    refuse_uneven,
+    share,
+    whole,
+)
 from eegfm_bench.models._patch_heads import (
     PATCH,
     PooledHead,
@@ -269,46 +277,39 @@ def _braindecode_class() -> Any:
     return braindecode_models().CBraMod
 
 
+# Beside counts, which have no rule.
+RULES = {
+    "scale_uv": positive(unit="µV"),
+    "head": one_of("patches", "pooled"),
+    "head_hidden": whole(at_least=0),
+    "drop_prob": share(),
+    "head_drop_prob": share(),
+    **dict.fromkeys(
+        ("kernel_length", "refine_length", "pos_channels", "pos_patches"), odd()
+    ),
+}
+
+
 def _checked(options: Mapping[str, Any], scale: str) -> dict[str, Any]:
     """Return all options, or refuse one that no shape could be served with."""
-    for key, value in options.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if key == "head":
-            is_fit, expected = value in ("patches", "pooled"), "patches or pooled"
-        elif key == "scale_uv":
-            is_fit, expected = is_number and 0 < value < inf, "a number above 0, in µV"
-        elif key.endswith("drop_prob"):
-            is_fit = is_number and 0 <= value < 1
-            expected = "a number from 0 to below 1"
-        else:
-            least = 0 if key == "head_hidden" else 1
-            is_fit = is_number and isinstance(value, int) and value >= least
-            expected = f"a whole number, {least} or more"
-        is_extent = key.startswith("pos_") or key in ("kernel_length", "refine_length")
-        if is_fit and is_extent and value % 2 == 0:
-            is_fit, expected = False, "an odd number, to be centred"
-        if not is_fit:
-            raise SpecError(f"{key} of cbramod is {value!r}; expected {expected}.")
-    filters, groups = options["n_filters"], options["norm_groups"]
-    if filters % groups:
-        raise SpecError(
-            f"cbramod: {filters} filters (n_filters) cannot be shared among {groups} "
-            f"groups (norm_groups). Choose a number that divides."
-        )
-    width = filters * ((PATCH - 1) // options["kernel_stride"] + 1)
-    heads = options["num_heads"]
+    chosen = checked_options("cbramod", options, RULES)
+    filters, groups = chosen["n_filters"], chosen["norm_groups"]
+    what = f"{filters} filters (n_filters)"
+    refuse_uneven("cbramod", what, filters, groups, "groups (norm_groups)")
+    width = filters * ((PATCH - 1) // chosen["kernel_stride"] + 1)
+    heads = chosen["num_heads"]
     if heads % 2 or width % heads:
         raise SpecError(
             f"cbramod: a token of {width} values cannot be shared among {heads} heads "
             f"(num_heads), half of them across channels. Choose an even number that "
             f"divides, or change n_filters or kernel_stride."
         )
-    if options["head"] == "pooled" and options["head_hidden"]:
+    if chosen["head"] == "pooled" and chosen["head_hidden"]:
         raise SpecError(
-            f"head_hidden of cbramod is {options['head_hidden']}, but a pooled head "
+            f"head_hidden of cbramod is {chosen['head_hidden']}, but a pooled head "
             f"has no such layer. Leave it out, or set head=patches."
         )
-    return dict(options)
+    return chosen
 
 
 WEIGHTS = Weights(
