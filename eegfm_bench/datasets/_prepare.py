@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from eegfm_bench.datasets._cutters import Noted, cores, cut_all
+from eegfm_bench.datasets._folds import unfolded
 from eegfm_bench.datasets._places import SIMULATED, cache_root, data_root
 from eegfm_bench.datasets._rows import Piece
 from eegfm_bench.datasets._spec import DatasetSpec, Source, find_dataset
@@ -152,7 +153,9 @@ def dataset_ref(store: WindowStore) -> DatasetRef:
 
 def twin_root(spec: DatasetSpec, *, size: str = TWIN_SIZE) -> Path:
     """Return a root that holds the simulated twin, writing it first if need be."""
-    root = cache_root() / "twins" / f"{spec.name}-{size}-{TWIN_VERSION}"
+    # All folds of a set share its recordings.
+    name = unfolded(spec.name)
+    root = cache_root() / "twins" / f"{name}-{size}-{TWIN_VERSION}"
     if not root.exists():
         with only_writer(root):
             if not root.exists():

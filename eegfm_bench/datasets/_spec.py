@@ -15,6 +15,7 @@ import pandas as pd
 
 import eegfm_bench.datasets as package
 from eegfm_bench import registry
+from eegfm_bench.datasets._folds import fold_of, folded
 from eegfm_bench.datasets._places import source_folder
 from eegfm_bench.errors import (
     DataMissing,
@@ -386,13 +387,19 @@ def dataset_names() -> list[str]:
 def find_dataset(name: str) -> DatasetSpec:
     """Return a dataset by its key, or by another name it answers to.
 
-    ``moabb:NAME`` is the set of that name in MOABB.
+    ``moabb:NAME`` is the set of that name in MOABB, ``NAME@foldKofN`` a dataset split
+    anew over its people.
 
     Raises
     ------
     UnknownName
         If there is none; suggests the nearest.
+    SpecError
+        If it names a fold that there cannot be.
     """
+    if (fold := fold_of(name)) is not None:
+        base, k, n = fold
+        return folded(find_dataset(base), k, n)
     if name.startswith("moabb:"):
         from eegfm_bench.datasets._moabb import find_moabb
 
