@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from eegfm_bench.datasets._cutters import Noted, cores, cut_all
+from eegfm_bench.datasets._filtered import MARK as FILTERED
 from eegfm_bench.datasets._folds import unfolded
 from eegfm_bench.datasets._places import SIMULATED, cache_root, data_root
 from eegfm_bench.datasets._rows import Piece
@@ -153,8 +154,8 @@ def dataset_ref(store: WindowStore) -> DatasetRef:
 
 def twin_root(spec: DatasetSpec, *, size: str = TWIN_SIZE) -> Path:
     """Return a root that holds the simulated twin, writing it first if need be."""
-    # All folds of a set share its recordings.
-    name = unfolded(spec.name)
+    # Folds of a set, and the same filtered, share its recordings.
+    name = unfolded(spec.name).removesuffix(FILTERED)
     root = cache_root() / "twins" / f"{name}-{size}-{TWIN_VERSION}"
     if not root.exists():
         with only_writer(root):

@@ -15,6 +15,8 @@ import pandas as pd
 
 import eegfm_bench.datasets as package
 from eegfm_bench import registry
+from eegfm_bench.datasets._filtered import MARK as FILTERED
+from eegfm_bench.datasets._filtered import filtered
 from eegfm_bench.datasets._folds import fold_of, folded
 from eegfm_bench.datasets._places import source_folder
 from eegfm_bench.errors import (
@@ -388,7 +390,7 @@ def find_dataset(name: str) -> DatasetSpec:
     """Return a dataset by its key, or by another name it answers to.
 
     ``moabb:NAME`` is the set of that name in MOABB, ``NAME@foldKofN`` a dataset split
-    anew over its people.
+    anew over its people, ``NAME@filtered`` one filtered as for pre-training.
 
     Raises
     ------
@@ -397,6 +399,8 @@ def find_dataset(name: str) -> DatasetSpec:
     SpecError
         If it names a fold that there cannot be.
     """
+    if name.endswith(FILTERED):
+        return filtered(find_dataset(name.removesuffix(FILTERED)))
     if (fold := fold_of(name)) is not None:
         base, k, n = fold
         return folded(find_dataset(base), k, n)

@@ -46,12 +46,13 @@ class RecipeBook(BaseModel):
 
         What is stated for the dataset comes before what is for its family (the name
         before the ``@`` of a variant), that before what is for two classes, and that
-        before what is for all. A fold has its dataset's.
+        before what is for all. A fold, or a filtered set, has its dataset's.
         """
         stated = dict(self.all)
         if n_classes == 2:
             stated |= self.two_classes
         stated |= self.datasets.get(dataset.partition("@")[0], {})
+        dataset = dataset.removesuffix("@filtered")
         stated |= self.datasets.get(dataset.rpartition("@fold")[0] or dataset, {})
         return {key: value for key, (value, _) in stated.items()}
 

@@ -1,14 +1,18 @@
-"""Folds over people: everybody tested once, nobody in two parts."""
+"""Folds over people, and sets filtered as for pre-training."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import eegfm_bench
+from eegfm_bench.datasets._filtered import STEPS
 from eegfm_bench.datasets._folds import fold_of, folded, unfolded
 from eegfm_bench.datasets._spec import dataset_names, find_dataset
 from eegfm_bench.errors import SpecError, UnknownName
 from eegfm_bench.pretraining.persons import parts_of
+from eegfm_bench.recordings.filters import apply
+from eegfm_bench.recordings.recording import Recording
 from eegfm_bench.runs.recipes import recipe_book
 
 BY_PEOPLE = [
@@ -99,3 +103,40 @@ def test_windows_of_a_fold_are_the_datasets_with_other_parts() -> None:
     assert fold[same].equals(whole[same])
     assert set(fold.groupby("subject")["part"].nunique()) == {1}
     assert set(fold["part"]) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("name", ["eyes", "eegmat@fold1of3", "chbmit@corrected"])
+def test_a_filtered_set_differs_in_its_last_steps_alone(name: str) -> None:
+    base, other = find_dataset(name), find_dataset(f"{name}@filtered")
+    assert other.recipe.steps[: len(base.recipe.steps)] == base.recipe.steps
+    assert [step[0] for step in other.recipe.steps[len(base.recipe.steps) :]] == [
+        "bandpass",
+        "notch",
+    ]
+    assert (other.split, other.classes) == (base.split, base.classes)
+    assert other.protocol() != base.protocol()
+
+
+@pytest.mark.parametrize(
+    ("hz", "share"), [(0.05, 0.0), (10.0, 1.0), (40.0, 1.0), (60.0, 0.0), (97.0, 0.0)]
+)
+def test_filtering_takes_drift_and_hum_out_and_leaves_the_band(
+    hz: float, share: float
+) -> None:
+    time_s = np.arange(60 * 200) / 200.0
+    x = np.repeat(10 * np.sin(2 * np.pi * hz * time_s)[None], 2, axis=0)
+    before = Recording(x=x, rate_hz=200.0, channels=("C3", "C4"), name="sines")
+    middle = apply(before, STEPS).x[:, 4000:-4000]
+    assert middle.std() / x.std() == pytest.approx(share, abs=0.05)
+
+
+def test_windows_of_a_filtered_set_are_the_datasets_own() -> None:
+    whole, kept = (eegfm_bench.prepare(name) for name in ("eegmat", "eegmat@filtered"))
+    assert kept.index.equals(whole.index)
+    assert not np.array_equal(kept.x[:5], whole.x[:5])
+
+
+@pytest.mark.parametrize("name", ["tueg@filtered", "eyes@filtered@filtered"])
+def test_what_is_filtered_already_is_not_filtered_again(name: str) -> None:
+    with pytest.raises(SpecError, match="not filtered again"):
+        find_dataset(name)
