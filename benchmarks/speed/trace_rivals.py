@@ -46,7 +46,12 @@ class LoopedExperts(Experts):
 class UnfoldedHistory(TemporalFormer):
     """The same attention as it is written: each step's queries over all tokens."""
 
-    def forward(self, h_BPCD: Tensor, channel_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        h_BPCD: Tensor,
+        channel_mask: Tensor | None = None,
+        patch_mask: Tensor | None = None,
+    ) -> Tensor:
         """Return routing states (B, P, D)."""
         B, P, C, D = h_BPCD.shape
         H, Q = self.n_heads, len(self.queries)

@@ -92,6 +92,12 @@ def pretrain(
         int,
         typer.Option(metavar="N", min=1, help="Share each step; a GPU each on cuda."),
     ] = 1,
+    save_memory: Annotated[
+        bool,
+        typer.Option(
+            "--save-memory", help="Compute blocks twice, keep less; the same numbers."
+        ),
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -145,6 +151,7 @@ def pretrain(
         "seed": seed,
         "device": device,
         "processes": processes,
+        "save_memory": save_memory,
         "yes": yes,
         "out": str(out.absolute()),
     }

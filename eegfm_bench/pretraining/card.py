@@ -17,6 +17,7 @@ import eegfm_bench
 from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import StoreError, listed
 from eegfm_bench.models.trace.config import TAGS
+from eegfm_bench.pretraining.expert_sets import routed_weights, sets_in_words
 from eegfm_bench.pretraining.journal import STEPS
 from eegfm_bench.runs.pretrain import PretrainRecipe, PretrainSpec, recipe_of
 
@@ -115,6 +116,7 @@ def write_card(
         + _losses(folder, spec)
         + "\n\n"
         + "\n\n".join(pictures),
+        *_experts(folder, spec),
         "## What it took\n\n" + _cost(folder, device),
         "## How to use it\n\n" + _use(spec),
     )
@@ -150,11 +152,13 @@ def _sources(said: Pretrained) -> str:
         f"{s.n_windows:,} | {s.n_persons:,} | {s.n_channels} × {s.n_patches} |"
         for s in said.sources
     ]
+    patch_len = said.options["patch_len"]
     terms = [f"- **{s.name}**: {find_dataset(s.name).licence}" for s in said.sources]
     return (
         "\n".join(lines)
-        + "\n\nOf a labelled set, windows of its training part alone. A patch is a "
-        "second at 200 Hz. Terms of the recordings:\n\n" + "\n".join(terms)
+        + "\n\nOf a labelled set, windows of its training part alone. A patch is "
+        f"{patch_len} points at {said.rate_hz:g} Hz. Terms of the recordings:\n\n"
+        + "\n".join(terms)
     )
 
 
@@ -214,6 +218,17 @@ def _losses(folder: Path, spec: PretrainSpec) -> str:
         f"before each step; means over the first and the last {SHARE:.0%} of steps. "
         f"{_CLAIM} All steps are in `journal.csv`."
     )
+
+
+def _experts(folder: Path, spec: PretrainSpec) -> list[str]:
+    layers = routed_weights(folder, spec)
+    if not layers:
+        return []
+    said = sets_in_words(layers, int(spec.options["active"] or 1))
+    absent = [s.name for s in spec.sources if s.name not in layers[-1]]
+    if absent:
+        said += f" Not drawn at any step that was noted: {', '.join(absent)}."
+    return ["## Which experts served whom\n\n" + said]
 
 
 def _cost(folder: Path, device: str) -> str:

@@ -94,8 +94,13 @@ class Journal:
 
     @property
     def expert_columns(self) -> list[str]:
-        """Columns of ``experts.csv``: blocks that chose each expert."""
-        return ["step", "source", "layer", *(f"e{n}" for n in range(self._experts))]
+        """Columns of ``experts.csv``: blocks that chose each expert, and its weight.
+
+        ``e0`` counts the blocks that chose expert 0, ``w0`` sums the weights that they
+        gave it.
+        """
+        each = [f"{what}{n}" for what in "ew" for n in range(self._experts)]
+        return ["step", "source", "layer", *each]
 
     def __enter__(self) -> Journal:
         for name, columns in ((STEPS, self.columns), (EXPERTS, self.expert_columns)):
@@ -123,9 +128,11 @@ class Journal:
                 own = [m for m in report.micros if m.source == number]
                 if own:
                     counts = np.sum([m.counts for m in own], axis=0)
+                    routed = np.sum([m.routed for m in own], axis=0)
+                    both = np.concatenate((counts, routed), axis=1)
                     loads += [
                         [str(report.step), name, str(layer), *(f"{n:g}" for n in line)]
-                        for layer, line in enumerate(counts.tolist())
+                        for layer, line in enumerate(both.tolist())
                     ]
             _write(self._files[1], loads)
 

@@ -126,8 +126,9 @@ def pretrain(
     say : function of str
         Takes lines that a person should see.
     save_memory : bool
-        Hold the graph of one micro-batch at a time instead of a step's, for a third
-        more work; the same numbers but for the order of sums.
+        Keep of the encoder's blocks what goes into each alone and compute the rest
+        anew for the gradient: the same numbers, for a third more work. No part of the
+        question: one may go on with it, or without.
     start_method : str
         How more than one process are started.
     draw : bool
@@ -185,11 +186,17 @@ def pretrain(
     return folder / FOLDER
 
 
-def estimate(spec: PretrainSpec, corpus: Corpus, *, device: str = "cpu") -> Estimate:
+def estimate(
+    spec: PretrainSpec,
+    corpus: Corpus,
+    *,
+    device: str = "cpu",
+    save_memory: bool = False,
+) -> Estimate:
     """Time two steps of a pre-training, after one that warms up; nothing is kept."""
     _refuse_other_corpus(spec, corpus)
     reports: list[StepReport] = []
-    module = PretrainModule(spec)
+    module = PretrainModule(spec, saves_memory=save_memory)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with Feed(
@@ -246,8 +253,8 @@ def _train(
 ) -> None:
     """Do all steps that are left, as one process of ``world``."""
     state, notes = read_checkpoint(folder / FOLDER)
-    module = PretrainModule(spec)
-    module.wants_to_stop, module.saves_memory = wants_to_stop, save_memory
+    module = PretrainModule(spec, saves_memory=save_memory)
+    module.wants_to_stop = wants_to_stop
     start = 0
     if state is not None:
         refuse_other_spec(folder, state["spec"], spec)

@@ -49,7 +49,7 @@ def pretrain_as_asked(task: Event, send: Send, hear: Callable[[], Event]) -> Eve
     ----------
     task : dict
         ``sources data allow_partial scored_on exclude scale objective settings steps
-        passes seed device processes yes out``.
+        passes seed device processes save_memory yes out``.
     send : function of an event
         Takes ``cutting``, ``corpus``, ``planned``, ``estimate``, ``said``, ``step``.
     hear : function
@@ -100,6 +100,7 @@ def pretrain_as_asked(task: Event, send: Send, hear: Callable[[], Event]) -> Eve
         out,
         device=device,
         processes=task["processes"],
+        save_memory=task["save_memory"],
         on_step=_now_and_then(send),
         say=lambda line: send({"event": "said", "line": line}),
     )
@@ -183,7 +184,7 @@ def _ask_if_long(
     if left <= 0:
         return
     with interruptible() as interrupted:
-        found = estimate(spec, corpus, device=device)
+        found = estimate(spec, corpus, device=device, save_memory=task["save_memory"])
     if interrupted:
         raise KeyboardInterrupt
     # As if all shared the work evenly.

@@ -6,10 +6,10 @@ LightningModule, and a report of every step.
 A step's loss is the mean of its micro-batches' losses plus the balance loss, in which
 experts' loads are counted over all steps of all micro-batches, whatever their source
 and process. The load must be known before any gradient: all micro-batches of a step
-go forward in one graph, then backward together. To save memory, loads can be found by
-a first pass without gradients: the same numbers but for the order of sums, a third
-more work, and the memory of one micro-batch. With ``balance_over=micro``, or no
-balance at all, each goes backward by itself anyway.
+go forward in one graph, then backward together. To save memory, what lies within a
+block of the encoder can be computed anew on the way back: the same numbers, a third
+more work. With ``balance_over=micro``, or no balance at all, each goes
+backward by itself anyway.
 
 Letters: M micro-batches, L layers, N experts, K active ones, H parts of a loss.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +43,9 @@ class MicroReport:
 
     ``each`` has NaN for a horizon that its windows are too short for. ``counts`` (L, N)
     are the blocks that chose each expert, ``probability`` (L, N) the sums of what the
-    selector gave it, ``entropy`` (L,) the sums of the choices' entropies in nats; all
-    over ``blocks`` blocks, which are steps, or tokens with token-wise routing.
+    selector gave it, ``routed`` (L, N) the sums of the weights of those chosen,
+    ``entropy`` (L,) the sums of the choices' entropies in nats; all over ``blocks``
+    blocks, which are steps, or tokens with token-wise routing.
     """
 
     source: int
@@ -54,6 +55,7 @@ class MicroReport:
     blocks: int
     counts: np.ndarray
     probability: np.ndarray
+    routed: np.ndarray
     entropy: np.ndarray
 
 
@@ -82,6 +84,8 @@ class PretrainModule(L.LightningModule):
     Parameters
     ----------
     spec : PretrainSpec
+    saves_memory : bool
+        Keep less for the way back, and compute it anew: the same numbers.
 
     Attributes
     ----------
@@ -91,26 +95,24 @@ class PretrainModule(L.LightningModule):
         Of the last step.
     wants_to_stop : function of nothing to bool
         Asked once a step; one process that wants to stops all, after the same step.
-    saves_memory : bool
-        Find the loads by a pass of its own, then go backward after each micro-batch.
     """
 
     feed: Feed
     report: StepReport
 
-    def __init__(self, spec: PretrainSpec) -> None:
+    def __init__(self, spec: PretrainSpec, *, saves_memory: bool = False) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.spec = spec
         self.objective = objective_of(spec)
+        self.objective.encoder.saves_memory = saves_memory
         config = self.objective.encoder.config
         self._n_layers = config.layers if config.routing != "none" else 0
         self._n_experts, self._n_active = config.experts, config.active
-        self._patch_len = config.patch_len
+        self._patch_len, self._is_normed = config.patch_len, config.norm_topk
         self.moves = optimizers_of(self.objective, spec.recipe)
         self.wants_to_stop: Callable[[], bool] = lambda: False
         recipe = spec.recipe
-        self.saves_memory = False
         self._is_balanced_over_step = bool(
             self._n_layers and recipe.balance_weight and recipe.balance_over == "step"
         )
@@ -162,27 +164,19 @@ class PretrainModule(L.LightningModule):
         n_micro, world = recipe.micro_batches, self.trainer.world_size
         mine = range(self.trainer.global_rank, n_micro, world)
         n_fields = 5 + len(self.objective.parts)
-        n_fields += self._n_layers * (2 * self._n_experts + 1)
+        n_fields += self._n_layers * (3 * self._n_experts + 1)
         rows_MF = torch.zeros(n_micro, n_fields, dtype=torch.float64).to(self.device)
-        batches: Iterable[MicroBatch] = (self._taken(step, micro) for micro in mine)
-        counted: tuple[Tensor, Tensor] | None = None
-        if self._is_balanced_over_step and self.saves_memory:
-            batches = list(batches)
-            counted = self._counted(batches)
         losses: list[Tensor] = []
         given: list[Tensor] = []
-        for batch in batches:
+        for batch in (self._taken(step, micro) for micro in mine):
             asked = self._asked(batch)
             loaded = loads(asked.routing, self._n_experts) if self._n_layers else None
             loss = asked.loss / n_micro
-            if loaded is not None and self._is_balanced_over_step and counted is None:
+            if loaded is not None and self._is_balanced_over_step:
                 losses.append(loss)
                 given.append(loaded[1])
             else:
-                if counted is not None and loaded is not None:
-                    aux = uneven(counted[0], loaded[1], self._n_active, counted[1])
-                    loss = loss + recipe.balance_weight * aux
-                elif loaded is not None and recipe.balance_weight:
+                if loaded is not None and recipe.balance_weight:
                     aux = uneven(*loaded, self._n_active) / n_micro
                     loss = loss + recipe.balance_weight * aux
                 self._backward(world * loss, is_last=batch.micro == mine[-1])
@@ -215,15 +209,6 @@ class PretrainModule(L.LightningModule):
         x_BCT = batch.x.to(self.device, non_blocking=True)
         return self.objective(x_BCT, (self.spec.seed, batch.step, batch.micro))
 
-    @torch.no_grad()
-    def _counted(self, batches: Sequence[MicroBatch]) -> tuple[Tensor, Tensor]:
-        """Return the step's loads (L, N) and blocks over all processes, in advance."""
-        routings = [self._asked(batch).routing for batch in batches]
-        counts_LN = torch.stack([loads(r, self._n_experts)[0] for r in routings]).sum(0)
-        if distributed.is_initialized():
-            distributed.all_reduce(counts_LN)
-        return counts_LN, counts_LN[0].sum() / self._n_active
-
     def _backward(self, loss: Tensor, *, is_last: bool) -> None:
         """Add a gradient; processes exchange theirs with the last one of a step."""
         strategy: Any = self.trainer.strategy
@@ -254,15 +239,17 @@ class PretrainModule(L.LightningModule):
             ]
             row += [torch.stack(entropies).double()]
             row += [load_LN.flatten().double() for load_LN in loaded]
+            row.append(routed_sums(asked.routing, loaded[1], self._is_normed).flatten())
         return torch.cat([*row, torch.zeros(1, **like)])
 
     def _unpacked(self, rows_MF: np.ndarray) -> tuple[MicroReport, ...]:
         parts, layers = self.objective.parts, self._n_layers
         shape = (layers, self._n_experts)
-        ends = np.cumsum([3, 1, len(parts), layers, math.prod(shape)])
+        n_loads = math.prod(shape)
+        ends = np.cumsum([3, 1, len(parts), layers, n_loads, n_loads])
         micros = []
         for row in rows_MF:
-            about, loss, each, entropy, counts, given = np.split(row, ends)
+            about, loss, each, entropy, counts, given, routed = np.split(row, ends)
             micros.append(
                 MicroReport(
                     source=int(about[0]),
@@ -273,6 +260,7 @@ class PretrainModule(L.LightningModule):
                     entropy=entropy,
                     counts=counts.reshape(shape),
                     probability=given.reshape(shape),
+                    routed=routed.reshape(shape),
                 )
             )
         return tuple(micros)
@@ -326,6 +314,17 @@ def loads(routing: Sequence[Routed], n_experts: int) -> tuple[Tensor, Tensor]:
     ]
     given = torch.stack([routed.probabilities.sum(0) for routed in routing])
     return torch.stack(counts).to(given.dtype), given
+
+
+def routed_sums(routing: Sequence[Routed], like_LN: Tensor, is_normed: bool) -> Tensor:
+    """Return the sums over blocks of the weights of chosen experts (L, N), float64."""
+    sums_LN = torch.zeros_like(like_LN, dtype=torch.float64)
+    for sums_N, routed in zip(sums_LN, routing, strict=True):
+        weights_RK = routed.probabilities.gather(1, routed.chosen).double()
+        if is_normed:
+            weights_RK = weights_RK / weights_RK.sum(1, keepdim=True)
+        sums_N.index_add_(0, routed.chosen.flatten(), weights_RK.flatten())
+    return sums_LN
 
 
 def uneven(

@@ -7,8 +7,8 @@ its parts by name, and how every layer routed.
 (16). ``masked`` is its rival: half of the patches are hidden at the input and rebuilt,
 as CBraMod does it, by the same encoder at the same size. The rival keeps the encoder's
 causal attention, so that it rebuilds a patch from its past and from other channels
-alone: what differs between the two is the question, not the network. A masked encoder
-that looks both ways would be another network, and may be stronger than this rival.
+alone: what differs between the two is the question, not the network. With
+``attention=full`` it looks both ways: another network, of the same weights.
 
 Letters: B windows, C channels, T time points, P patches, L time points of a patch,
 D width, h horizon.

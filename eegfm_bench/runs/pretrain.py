@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eegfm_bench.errors import SpecError
-from eegfm_bench.runs.spec import _Frozen, canonical_json, checked, short_hash
+from eegfm_bench.runs.spec import (
+    _Frozen,
+    canonical_json,
+    checked,
+    short_hash,
+    with_later_options,
+    without_later_options,
+)
 
 Objective = Literal["causal", "masked"]
 
@@ -155,6 +162,13 @@ class PretrainSpec(_Frozen):
     steps: int = Field(ge=1)
     seed: int = Field(ge=0, lt=2**32, default=0)
 
+    @field_validator("options")
+    @classmethod
+    def _with_later_options(
+        cls, options: dict[str, Any], info: ValidationInfo
+    ) -> dict[str, Any]:
+        return with_later_options(info.data.get("model", ""), options)
+
     @model_validator(mode="after")
     def _holds_together(self) -> PretrainSpec:
         """Refuse values that the objective leaves without use, and vain warm-ups."""
@@ -172,6 +186,12 @@ class PretrainSpec(_Frozen):
                     f"{'a value' if has_use else 'none, since it changes nothing'}. "
                     f"Start from recipe_of('{self.objective}', ...)"
                 )
+        if is_causal and self.options.get("attention") == "full":
+            raise ValueError(
+                "has the objective 'causal' and attention=full: states that have seen "
+                "what comes next would be asked to forecast it. Leave attention out, "
+                "or choose --objective masked"
+            )
         if recipe.warmup_steps >= self.steps:
             raise ValueError(
                 f"warms up for {recipe.warmup_steps} steps (warmup_steps) and has "
@@ -193,7 +213,9 @@ class PretrainSpec(_Frozen):
 
     def identity(self) -> str:
         """Return the canonical JSON that is hashed."""
-        return canonical_json(self.model_dump(mode="json"))
+        fields = self.model_dump(mode="json")
+        fields["options"] = without_later_options(self.model, self.options)
+        return canonical_json(fields)
 
     @property
     def pretrain_id(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
@@ -47,6 +48,9 @@ BORN_LATER: dict[str, Any] = {
     "recipe.lora_alpha": None,
     "recipe.lora_dropout": None,
 }
+# The same of options of a model: {model: {option: value before it existed}}. Specs
+# that are read without it are given that value, and it enters no hash.
+OPTIONS_BORN_LATER: dict[str, dict[str, Any]] = {"trace": {"attention": "causal"}}
 
 # The context in which stored specs are read: what is refused of new questions was once
 # asked, and its answers stay readable.
@@ -57,6 +61,18 @@ Selection = Literal["auroc", "cohen_kappa", "balanced_accuracy", "last"]
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def with_later_options(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with those that were born after they were written down."""
+    later = OPTIONS_BORN_LATER.get(model, {})
+    return {**options, **{k: v for k, v in later.items() if k not in options}}
+
+
+def without_later_options(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as they enter a hash."""
+    later = OPTIONS_BORN_LATER.get(model, {})
+    return {k: v for k, v in options.items() if k not in later or later[k] != v}
 
 
 class DatasetRef(_Frozen):
@@ -217,6 +233,13 @@ class RunSpec(_Frozen):
     seed: int = Field(ge=0, lt=2**32)
     recipe: AnyRecipe = Field(discriminator="kind")
 
+    @field_validator("options")
+    @classmethod
+    def _with_later_options(
+        cls, options: dict[str, Any], info: ValidationInfo
+    ) -> dict[str, Any]:
+        return with_later_options(info.data.get("model", ""), options)
+
     @field_validator("labels")
     @classmethod
     def _in_one_spelling(cls, labels: str | None) -> str | None:
@@ -259,6 +282,7 @@ class RunSpec(_Frozen):
                 at = at.get(key, {})
             if last in at and at[last] == before:
                 del at[last]
+        fields["options"] = without_later_options(self.model, self.options)
         if not with_seed:
             del fields["seed"]
         return canonical_json(fields)

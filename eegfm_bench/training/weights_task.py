@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eegfm_bench.errors import WeightsError
+from eegfm_bench.runs.spec import with_later_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -308,7 +309,7 @@ def _refuse_other_function(
     from eegfm_bench.weights.loading import load, probe_features
 
     saved = saved_as(spec, file).get("options")
-    saved = saved if isinstance(saved, Mapping) else {}
+    saved = with_later_options(spec.name, saved) if isinstance(saved, Mapping) else {}
     known = {key: value for key, value in saved.items() if key in options}
     other = {key: value for key, value in known.items() if options[key] != value}
     if not other:

@@ -13,9 +13,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from eegfm_bench.errors import WeightsError, listed
+from eegfm_bench.runs.spec import with_later_options
 from eegfm_bench.runs.weights import PretrainedOn
 from eegfm_bench.symbols import PARTS
 
@@ -83,6 +91,13 @@ class Pretrained(BaseModel):
     scored_on: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     persons: tuple[str, ...]
+
+    @field_validator("options")
+    @classmethod
+    def _with_later_options(
+        cls, options: dict[str, Any], info: ValidationInfo
+    ) -> dict[str, Any]:
+        return with_later_options(info.data.get("model", ""), options)
 
     @property
     def data(self) -> Literal["complete", "partial", "simulated"]:

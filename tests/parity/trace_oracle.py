@@ -219,7 +219,10 @@ def block(
 
 
 def attention(state: State, config: TraceConfig, name: str, tokens: Tokens) -> Tokens:
-    """Attend over the channels of a step and over a channel's past, (19)-(21)."""
+    """Attend over the channels of a step and over a channel's past, (19)-(21).
+
+    With ``attention=full``, which is not the paper's, over its future as well.
+    """
     H, G = config.heads, config.kv_heads
     D, kv = config.dim, G * (config.dim // H)
     parts = {
@@ -237,7 +240,7 @@ def attention(state: State, config: TraceConfig, name: str, tokens: Tokens) -> T
     result: Tokens = {}
     for c, t in tokens:
         step = [at for at in tokens if at[1] == t]
-        past = [at for at in tokens if at[0] == c and at[1] <= t]
+        past = [at for at in tokens if at[0] == c and is_seen(config, at[1], t)]
         spatial = attend(
             parts[c, t][0],
             [parts[at][1] for at in step],
@@ -255,6 +258,11 @@ def attention(state: State, config: TraceConfig, name: str, tokens: Tokens) -> T
         both = torch.cat([spatial, temporal])
         result[c, t] = state[f"{name}.project_out.weight"] @ both
     return result
+
+
+def is_seen(config: TraceConfig, step: int, by: int) -> bool:
+    """Whether a step may be looked at from another."""
+    return config.attention == "full" or step <= by
 
 
 def rotate(vector: Tensor, position: int, n_heads: int, base: float) -> Tensor:
@@ -307,7 +315,7 @@ def feed_forward(
             rows[(t,)] = select(state, name, sum(now) / len(now))
     elif config.routing == "trace":
         for t in steps:
-            seen = [h_D for at, h_D in tokens.items() if at[1] <= t]
+            seen = [h_D for at, h_D in tokens.items() if is_seen(config, at[1], t)]
             summary = summarise_history(state, config, f"{name}.history", seen)
             rows[(t,)] = select(state, name, summary)
     result: Tokens = {}

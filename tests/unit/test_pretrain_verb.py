@@ -90,7 +90,8 @@ def a_task(out: Path, **changes: Any) -> dict[str, Any]:
     asked |= {"allow_partial": False, "scored_on": None, "exclude": False}
     asked |= {"scale": "small", "objective": "masked", "passes": None, "steps": 4}
     asked |= {"settings": {"warmup_steps": 1, "token_budget": 200}, "seed": 0}
-    return {**asked, "device": "cpu", "processes": 1, "yes": False, **changes}
+    asked |= {"device": "cpu", "processes": 1, "save_memory": False, "yes": False}
+    return {**asked, **changes}
 
 
 def test_from_names_to_weights_and_not_twice(tmp_path: Path) -> None:

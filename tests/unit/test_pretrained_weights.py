@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,8 @@ from eegfm_bench.datasets._spec import find_dataset
 from eegfm_bench.errors import SpecError, StoreError, WeightsError
 from eegfm_bench.models._spec import InputShape, find_model
 from eegfm_bench.pretraining import loop, output
-from eegfm_bench.pretraining.asked import encoder_options
 from eegfm_bench.pretraining.card import losses_of
 from eegfm_bench.pretraining.persons import parts_of
-from eegfm_bench.runs.pretrain import PretrainSpec, recipe_of
 from eegfm_bench.sweep.launch import InlineLauncher
 from eegfm_bench.sweep.options import Options
 from eegfm_bench.sweep.suite import Cell
@@ -31,44 +28,9 @@ from eegfm_bench.training import worker
 from eegfm_bench.weights.files import read_weights
 from eegfm_bench.weights.loading import encoder_state, load
 from eegfm_bench.weights.pretrained import read_pretrained, refuse_scored
-from tests.small_corpus import Source, corpus
+from tests.unit.small_weights import TRAINS, a_corpus, a_spec, task
 
-TRAINS, SCORED = "eegmat:Subject00", "eegmat:Subject35"
-STEPS = 4
-
-
-@dataclass(frozen=True)
-class Shown(Source):
-    left_out: dict[str, str] = field(default_factory=dict)
-    n_left_out: int = 0
-
-
-@dataclass(frozen=True)
-class Corpus:
-    sources: tuple[Shown, ...]
-    persons: tuple[str, ...]
-    scored_on: tuple[str, ...] = ("eegmat",)
-    notes: tuple[str, ...] = ("tuev: unnamed people",)
-
-
-def a_corpus(*persons: str) -> Any:
-    made = corpus(eyes=(12, 3, 6), eegmat=(8, 5, 2)).sources
-    left = ({"eegmmidb:S100": "test of eyes"}, {})
-    sources = tuple(
-        Shown(**{**vars(source), "persons": persons}, left_out=out, n_left_out=len(out))
-        for source, out in zip(made, left, strict=True)
-    )
-    return Corpus(sources, persons)
-
-
-def a_spec(of: Any, steps: int = STEPS) -> PretrainSpec:
-    return PretrainSpec(
-        sources=loop.source_refs(of),
-        scale="small",
-        options=encoder_options({}, "small"),
-        recipe=recipe_of("causal", "small", {"warmup_steps": 1, "token_budget": 40}),
-        steps=steps,
-    )
+SCORED = "eegmat:Subject35"
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +53,6 @@ def finished(trained: Path, folder: Path, *persons: str) -> Path:
     of = a_corpus(*persons)
     output.write_output(folder, a_spec(of), of, device="cpu")
     return folder
-
-
-def task(folder: Path, **changes: Any) -> dict[str, Any]:
-    asked = {"task": "weights", "model": "trace", "scale": "small", "options": {}}
-    asked |= {"store": None, "allow_partial": False, "dataset": "eegmat"}
-    return {**asked, "given": str(folder), **changes}
 
 
 def test_every_tensor_of_the_encoder_is_the_trained_one_at_another_shape(

@@ -30,6 +30,7 @@ def micro(source: int, h1: float, h2: float, counts: list[int]) -> MicroReport:
         blocks=sum(counts) // 2,
         counts=np.array([counts], float),
         probability=np.ones((1, 4)),
+        routed=np.array([counts], float) / 4,
         entropy=np.array([sum(counts) // 2 * math.log(4) / 2]),
     )
 

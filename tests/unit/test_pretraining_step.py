@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from eegfm_bench.errors import RunFailed
 from eegfm_bench.models.trace.ffn import Routed, balance_loss
 from eegfm_bench.pretraining.feed import Feed, MicroBatch
-from eegfm_bench.pretraining.loop import draws_of
+from eegfm_bench.pretraining.journal import TIMES
+from eegfm_bench.pretraining.loop import draws_of, encoder_state
 from eegfm_bench.pretraining.module import PretrainModule, loads, rates_at, uneven
 from tests.small_corpus import corpus, pretrain, spec
 
@@ -40,8 +43,7 @@ def stepped(
     asked: Any, of: Any, step: int = 0, *, saves_memory: bool = False, **rank: int
 ) -> PretrainModule:
     """Do one step of a module outside of Lightning; weights stay as they are."""
-    module = PretrainModule(asked)
-    module.saves_memory = saves_memory
+    module = PretrainModule(asked, saves_memory=saves_memory)
     module._trainer = SimpleNamespace(  # type: ignore[assignment]
         **{"world_size": 1, "global_rank": 0, **rank}, strategy=None
     )
@@ -150,16 +152,64 @@ def test_one_graph_gives_the_losses_and_the_balance_over_all() -> None:
         assert [m.loss for m in micros] == pytest.approx([v.item() for v in losses])
 
 
-def test_saving_memory_changes_no_gradient_and_no_measure() -> None:
+@pytest.mark.parametrize(
+    ("objective", "precision"), [("causal", "bf16"), ("masked", "32")]
+)
+def test_saving_memory_changes_no_weight_and_no_measure(
+    tmp_path: Path, objective: str, precision: str
+) -> None:
     of = corpus()
-    asked = spec(of, balance_weight=0.5)
-    at_once, in_turn = (stepped(asked, of, saves_memory=saves) for saves in (0, 1))
-    torch.testing.assert_close(gradient(in_turn), gradient(at_once))
-    assert torch.equal(
-        at_once.rows.nan_to_num(nan=-1.0), in_turn.rows.nan_to_num(nan=-1.0)
-    )
-    without = gradient(stepped(spec(of, balance_weight=0.0), of))
-    assert not torch.allclose(gradient(in_turn), without)
+    asked = spec(of, steps=3, objective=objective, precision=precision)
+    found = []
+    for saves in (False, True):
+        folder = tmp_path / str(saves)
+        pretrain(asked, of, folder, save_memory=saves)
+        with (folder / "journal.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        measures = [[v for k, v in row.items() if k not in TIMES] for row in rows]
+        found.append((measures, encoder_state(folder)))
+    (plainly, weights), (sparing, again) = found
+    assert sparing == plainly
+    for name, weight in weights.items():
+        torch.testing.assert_close(again[name], weight, rtol=0, atol=1e-6)
+
+
+def test_saving_memory_keeps_less_for_the_way_back() -> None:
+    of, kept = corpus(), []
+    for saves in (False, True):
+        deep = spec(of, options={"layers": 6})
+        encoder = PretrainModule(deep, saves_memory=saves).objective.encoder
+        sizes: list[int] = []
+
+        def keep(x: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(x.numel())
+            return x
+
+        x = torch.from_numpy(of.sources[0].take(np.arange(4)))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            encoder(x)
+        kept.append(sum(sizes))
+    assert kept[1] < 0.5 * kept[0]
+
+
+def test_one_may_go_on_with_saving_memory_or_without(tmp_path: Path) -> None:
+    of = corpus()
+    asked = spec(of, steps=4, options={"layers": 1})
+
+    class Killed(BaseException):
+        pass
+
+    def kill(at: Any) -> None:
+        if at.step == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain(asked, of, tmp_path / "w", checkpoint_every=2, on_step=kill)
+    pretrain(asked, of, tmp_path / "w", save_memory=True)
+    pretrain(asked, of, tmp_path / "whole")
+    whole, parted = (encoder_state(tmp_path / name) for name in ("whole", "w"))
+    for name, weight in whole.items():
+        torch.testing.assert_close(parted[name], weight, rtol=0, atol=1e-6)
 
 
 def test_half_precision_trains_near_to_full(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ DIFFERENCES = (
     "The loss of classes is this suite's cross-entropy, with smoothing for two classes "
     "as for more, and one learning rate for encoder and head.",
     "Besides the published head there is one for streams ('--set head=causal').",
+    "With '--set attention=full', for the masked objective, states look both ways in "
+    "time, and all steps of a window meet the same experts.",
 )
 
 # None are public. The experts' networks are stacks of weights that no layer owns: LoRA

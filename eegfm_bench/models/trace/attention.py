@@ -1,7 +1,8 @@
 """Two attentions on one input: across channels at a step, along time in a channel.
 
 From: normalised tokens (B, P, C, D). To: their update (B, P, C, D). Nothing looks
-ahead: the spatial branch stays within a step, the temporal one is causal.
+ahead: the spatial branch stays within a step, the temporal one is causal; but with
+``attention=full`` the temporal one looks both ways.
 
 Letters: H heads, G key and value heads, E features of a head.
 """
@@ -32,6 +33,7 @@ class SpatialTemporalAttention(nn.Module):
         self.n_heads = config.heads
         self.n_kv_heads = config.kv_heads
         self.head_dim = config.head_dim
+        self.is_causal = config.attention == "causal"
         n_rows = 2 * (config.heads + 2 * config.kv_heads) * config.head_dim
         self.project_in = nn.Linear(config.dim, n_rows, bias=False)
         self.project_out = nn.Linear(2 * config.dim, config.dim, bias=False)
@@ -41,11 +43,13 @@ class SpatialTemporalAttention(nn.Module):
         h_BPCD: Tensor,
         turns: tuple[Tensor, Tensor],
         channel_mask: Tensor | None = None,
+        patch_mask: Tensor | None = None,
     ) -> Tensor:
         """Return the update (B, P, C, D).
 
         ``turns`` are RoPE's cosines and sines (P, 1, E) for each step;
-        ``channel_mask`` (B, C) is False for padded channels.
+        ``channel_mask`` (B, C) is False for padded channels, ``patch_mask`` (B, P)
+        for padded steps, which a causal branch never meets: they are at the end.
         """
         H, G, E = self.n_heads, self.n_kv_heads, self.head_dim
         n_spatial, n_values = (H + 2 * G) * E, G * E
@@ -59,7 +63,7 @@ class SpatialTemporalAttention(nn.Module):
             first, v = rows[..., :-n_values], rows[..., -n_values:]
         spatial, temporal = first.split((n_spatial, n_spatial - n_values), dim=-1)
         s_BPCD = self._across_channels(spatial, channel_mask)
-        a_BPCD = self._along_time(temporal, v, turns)
+        a_BPCD = self._along_time(temporal, v, turns, patch_mask)
         if not _is_plain(self.project_out):
             both: Tensor = self.project_out(torch.cat((s_BPCD, a_BPCD), dim=-1))
             return both
@@ -75,19 +79,41 @@ class SpatialTemporalAttention(nn.Module):
         mask = None
         if channel_mask is not None:
             mask = channel_mask.repeat_interleave(n_steps, 0)[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=H != G)
+        out = _attended(q, k, v, mask, enable_gqa=H != G)
         return out.transpose(1, 2).reshape(n_windows, n_steps, n_channels, H * E)
 
     def _along_time(
-        self, qk: Tensor, v: Tensor, turns: tuple[Tensor, Tensor]
+        self,
+        qk: Tensor,
+        v: Tensor,
+        turns: tuple[Tensor, Tensor],
+        patch_mask: Tensor | None,
     ) -> Tensor:
         H, G, E = self.n_heads, self.n_kv_heads, self.head_dim
         n_windows, n_steps, n_channels = qk.shape[:3]
         qk = turned(qk.unflatten(-1, (H + G, E)), turns)
         q, k = (part.flatten(2, 3).transpose(1, 2) for part in qk.split((H, G), dim=3))
         v = v.unflatten(-1, (G, E)).flatten(2, 3).transpose(1, 2)  # (B, C G, P, E)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=H != G)
+        mask = None
+        if patch_mask is not None and not self.is_causal:
+            mask = patch_mask[:, None, None, :]
+        out = _attended(q, k, v, mask, is_causal=self.is_causal, enable_gqa=H != G)
         return out.transpose(1, 2).reshape(n_windows, n_steps, n_channels, H * E)
+
+
+def _attended(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **how: bool
+) -> Tensor:
+    """Return torch's attention; on a processor always in single precision at least.
+
+    There its way back takes 3 to 5 times as long in half precision as in single.
+    """
+    attend = F.scaled_dot_product_attention
+    if q.device.type != "cpu" or q.dtype not in (torch.bfloat16, torch.float16):
+        return attend(q, k, v, attn_mask=mask, **how)
+    with torch.autocast("cpu", enabled=False):
+        out = attend(q.float(), k.float(), v.float(), attn_mask=mask, **how)
+    return out.to(q.dtype)
 
 
 def _is_plain(layer: nn.Module) -> bool:

@@ -27,6 +27,7 @@ Views = Literal["both", "time", "spectrum"]
 Fusion = Literal["gate", "sum"]
 Routing = Literal["trace", "mean", "token", "none"]
 Head = Literal["window", "causal", "pooled"]
+Attention = Literal["causal", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,10 @@ class TraceConfig:
         int, Known("I", "appendix G.1 says standard multi-head attention")
     ] = 8
     rope_base: Annotated[float, Known("N:Time-MoE", "temporal branch only")] = 10000.0
+    attention: Annotated[
+        Attention,
+        Known("C", "over time; causal: T; full is ours, for the masked objective"),
+    ] = "causal"
 
     routing: Annotated[
         Routing, Known("T", "token, mean and none are the rivals of table 14")
@@ -221,6 +226,7 @@ class TraceConfig:
             ("fusion", ("gate", "sum")),
             ("routing", ("trace", "mean", "token", "none")),
             ("head", ("window", "causal", "pooled")),
+            ("attention", ("causal", "full")),
         ):
             if getattr(self, name) not in allowed:
                 raise UnknownName.among(
@@ -242,6 +248,12 @@ class TraceConfig:
             raise SpecError(
                 f"dim / heads of trace is {self.head_dim}; RoPE turns pairs, so it "
                 f"must be even."
+            )
+        if self.attention == "full" and self.head == "causal":
+            raise SpecError(
+                "head of trace is 'causal', a score at every patch from what came "
+                "before it, and with attention=full states have seen what comes after. "
+                "Choose another head, or leave attention out."
             )
         if self.active > self.experts:
             raise SpecError(

@@ -1,4 +1,4 @@
-"""The causal encoder: patches in, one hidden state for every channel and step out.
+"""The encoder: patches in, one hidden state for every channel and step out.
 
 From: windows (B, C, T) in µV. To: hidden states (B, C, P, D), and how every layer
 routed them.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from eegfm_bench.errors import SignalError
 from eegfm_bench.models.trace.attention import SpatialTemporalAttention, rope_turns
@@ -44,12 +45,13 @@ class Block(nn.Module):
         h_BPCD: Tensor,
         turns: tuple[Tensor, Tensor],
         channel_mask: Tensor | None = None,
+        patch_mask: Tensor | None = None,
     ) -> tuple[Tensor, Routed | None]:
         """Return the next hidden states (B, P, C, D), and how they were routed."""
         h_BPCD = h_BPCD + self.attention(
-            self.attention_norm(h_BPCD), turns, channel_mask
+            self.attention_norm(h_BPCD), turns, channel_mask, patch_mask
         )
-        update_BPCD, routed = self.ffn(self.ffn_norm(h_BPCD), channel_mask)
+        update_BPCD, routed = self.ffn(self.ffn_norm(h_BPCD), channel_mask, patch_mask)
         return h_BPCD + update_BPCD, routed
 
 
@@ -57,17 +59,24 @@ class TraceEncoder(nn.Module):
     """Patches, positions, and blocks of attention and routed experts.
 
     A hidden state at a step depends on that step and those before it, in training
-    as in evaluation. Any number of channels and steps is taken; the order of the
-    channels is their position.
+    as in evaluation; with ``attention=full`` on all steps. Any number of channels and
+    steps is taken; the order of the channels is their position.
 
     Parameters
     ----------
     config : TraceConfig
+
+    Attributes
+    ----------
+    saves_memory : bool
+        Keep what goes into each block alone, and compute the block again for its
+        gradient: the same numbers, a forward pass more. False at first.
     """
 
     def __init__(self, config: TraceConfig) -> None:
         super().__init__()
         self.config = config
+        self.saves_memory = False
         self.patches = PatchEncoder(config)
         self.positions = ChannelPositions(config)
         queries = None
@@ -128,8 +137,12 @@ class TraceEncoder(nn.Module):
             h_BPCD.shape[1], config.head_dim, config.rope_base, like=self.norm.weight
         )
         routing = []
+        seen = (turns, channel_mask, patch_mask)
         for block in self.blocks:
-            h_BPCD, routed = block(h_BPCD, turns, channel_mask)
+            if self.saves_memory and torch.is_grad_enabled():
+                h_BPCD, routed = checkpoint(block, h_BPCD, *seen, use_reentrant=False)
+            else:
+                h_BPCD, routed = block(h_BPCD, *seen)
             if routed is not None:
                 routing.append(routed)
         h_BPCD = self.norm(h_BPCD)
@@ -185,8 +198,8 @@ def _padded(
         is_back = patch_mask[:, 1:] & ~patch_mask[:, :-1]
         if is_back.any() or not patch_mask[:, 0].all():
             raise SignalError(
-                "Padded patches lie before real ones. Pad windows at their end: the "
-                "encoder is causal, and would take padding for history."
+                "Padded patches lie before real ones. Pad windows at their end: a "
+                "causal encoder would take padding for history."
             )
         kept = kept & patch_mask[:, :, None, None]
     return ~kept

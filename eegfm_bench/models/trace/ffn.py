@@ -64,7 +64,10 @@ class RoutedFFN(nn.Module):
             self.shared = SwiGLU(config.dim, config.shared_width)
 
     def forward(
-        self, h_BPCD: Tensor, channel_mask: Tensor | None = None
+        self,
+        h_BPCD: Tensor,
+        channel_mask: Tensor | None = None,
+        patch_mask: Tensor | None = None,
     ) -> tuple[Tensor, Routed | None]:
         """Return the update (B, P, C, D) and how it was routed."""
         always = self.shared(h_BPCD) if self.shared is not None else None
@@ -73,7 +76,7 @@ class RoutedFFN(nn.Module):
                 raise ValueError("a layer without experts needs a dense network")
             return always, None
         with torch.autocast(h_BPCD.device.type, enabled=False):
-            state = self._state(h_BPCD, channel_mask)
+            state = self._state(h_BPCD, channel_mask, patch_mask)
             probabilities_RN = self.select(state.flatten(0, -2)).softmax(-1)
         weights_RK, chosen_RK = probabilities_RN.topk(self.n_active, dim=-1)
         if self.norm_topk:
@@ -84,10 +87,12 @@ class RoutedFFN(nn.Module):
         update = some if always is None else always + some
         return update, Routed(probabilities_RN, chosen_RK)
 
-    def _state(self, h_BPCD: Tensor, channel_mask: Tensor | None) -> Tensor:
+    def _state(
+        self, h_BPCD: Tensor, channel_mask: Tensor | None, patch_mask: Tensor | None
+    ) -> Tensor:
         """Return what is routed on: (B, P, D), or (B, P, C, D) token by token."""
         if self.history is not None:
-            return self.history(h_BPCD, channel_mask)
+            return self.history(h_BPCD, channel_mask, patch_mask)
         h_BPCD = h_BPCD.to(torch.promote_types(h_BPCD.dtype, torch.float32))
         if self.routing == "token":
             return h_BPCD

@@ -1,7 +1,8 @@
 """What the whole head has shown so far, in one vector a step: the TemporalFormer.
 
 From: normalised tokens (B, P, C, D). To: routing states r (B, P, D). The state at a
-step knows all channels of that step and of those before, and nothing after.
+step knows all channels of that step and of those before, and nothing after; with
+``attention=full`` it knows all steps.
 
 Letters: Q queries, H heads, E features of a head.
 """
@@ -38,7 +39,9 @@ class TemporalFormer(nn.Module):
     - over steps: z[q, h, t] = sum_{tau <= t} softmax_{tau <= t}(l) u[tau].
 
     Cost: Q H C P D + Q P² D, not Q C P² D. In float32 at least, and no maximum over
-    all steps is taken off: it would let the future round the past.
+    all steps is taken off: it would let the future round the past. With
+    ``attention=full`` the softmax is over all steps that are not padding, and as
+    queries do not depend on t, all steps of a window have one state.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class TemporalFormer(nn.Module):
     ) -> None:
         super().__init__()
         self.n_heads = config.query_heads
+        self.is_causal = config.attention == "causal"
         if queries is None:
             # Scores of the order of one at the start, tokens being normalised.
             queries = nn.Parameter(torch.randn(config.queries, config.dim))
@@ -58,7 +62,12 @@ class TemporalFormer(nn.Module):
             FullLinear(config.dim, config.dim),
         )
 
-    def forward(self, h_BPCD: Tensor, channel_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        h_BPCD: Tensor,
+        channel_mask: Tensor | None = None,
+        patch_mask: Tensor | None = None,
+    ) -> Tensor:
         """Return routing states r (B, P, D); padded channels are passed over."""
         dtype = torch.promote_types(self.queries.dtype, torch.float32)
         h_BPCD = h_BPCD.to(dtype)
@@ -72,19 +81,24 @@ class TemporalFormer(nn.Module):
         pooled_BPQD = share_BPCQ.transpose(2, 3) @ h_BPCD
 
         # Steps up to each step t, T counting the steps that look back.
-        is_ahead_TP = torch.ones(
-            n_steps, n_steps, dtype=torch.bool, device=h_BPCD.device
-        ).triu(1)
-        l_BQP = l_BPQ.transpose(1, 2)
-        back_BQTP = l_BQP.unsqueeze(2).masked_fill(is_ahead_TP, -torch.inf).softmax(-1)
+        l_BQTP = l_BPQ.transpose(1, 2).unsqueeze(2)
+        if self.is_causal:
+            is_ahead_TP = torch.ones(
+                n_steps, n_steps, dtype=torch.bool, device=h_BPCD.device
+            ).triu(1)
+            l_BQTP = l_BQTP.masked_fill(is_ahead_TP, -torch.inf)
+        elif patch_mask is not None:
+            l_BQTP = l_BQTP.masked_fill(~patch_mask[:, None, None, :], -torch.inf)
+        back_BQTP = l_BQTP.softmax(-1)  # T is one where all steps see the same
         value_HED = self.value.weight.to(dtype).unflatten(0, (n_heads, -1))
         pooled_BPQHD = pooled_BPQD.unflatten(2, (n_queries, n_heads))
         u_BPQHE = torch.einsum("bpqhd,hed->bpqhe", pooled_BPQHD, value_HED)
         u_BQPE = u_BPQHE.flatten(2, 3).transpose(1, 2)
         z_BQTE = back_BQTP @ u_BQPE
         z_BQHTE = z_BQTE.unflatten(1, (n_queries, n_heads))
-        z_BTD = z_BQHTE.mean(1).transpose(1, 2).reshape(n_windows, n_steps, n_features)
-        return self.mix(z_BTD)
+        z_BTD = z_BQHTE.mean(1).transpose(1, 2).reshape(n_windows, -1, n_features)
+        r_BTD: Tensor = self.mix(z_BTD)
+        return r_BTD.expand(-1, n_steps, -1)
 
     def _folded_keys(self, dtype: torch.dtype) -> Tensor:
         """Return a (Q H, D): one constant vector for each query and head."""
