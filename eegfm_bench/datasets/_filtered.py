@@ -8,6 +8,7 @@ each keep the filters of their own protocol, some of them none.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eegfm_bench.errors import SpecError
@@ -28,13 +29,19 @@ def filtered(spec: DatasetSpec) -> DatasetSpec:
     SpecError
         If it is a corpus, which has its own filters, or is filtered already.
     """
-    if spec.is_corpus or spec.name.endswith(MARK):
+    if spec.is_corpus or MARK in spec.name:
         why = "a corpus has filters of its own" if spec.is_corpus else "it is already"
         raise SpecError(f"{spec.name} is not filtered again: {why}. Name it as it is.")
+
+    def located(root: Path, _: DatasetSpec) -> DatasetSpec:
+        # Steps that depend on the recordings are known now: these come after them.
+        return filtered(spec.located(root))
+
     return replace(
         spec,
         name=f"{spec.name}{MARK}",
         title=f"{spec.title}, 0.5-75 Hz",
         aliases=(),
         recipe=replace(spec.recipe, steps=(*spec.recipe.steps, *STEPS)),
+        locate=None if spec.locate is None else located,
     )

@@ -14,6 +14,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from eegfm_bench.datasets._filtered import MARK as FILTERED
 from eegfm_bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 MARK = "@fold"
 FEWEST = 3  # one to test, one to validate, one to train
-_NAME = re.compile(r"(?P<base>.+)@fold(?P<k>\d+)of(?P<n>\d+)")
+_NAME = re.compile(r"(?P<base>.+)@fold(?P<k>[0-9]+)of(?P<n>[0-9]+)")
 # Units of a split that are people.
 _PEOPLE = ("subject", "case")
 
@@ -58,6 +59,15 @@ def fold_of(name: str) -> tuple[str, int, int] | None:
             f"'{name}' is fold {k} of {n}: expected one of 1…N of at least {FEWEST} "
             f"folds, such as eyes@fold1of5."
         )
+    # One name for each split and filter: two would be cut, run and counted as two.
+    if MARK in found["base"]:
+        raise SpecError(f"'{name}' names two folds. Name one, such as eyes@fold1of5.")
+    if FILTERED in found["base"]:
+        bare = found["base"].replace(FILTERED, "")
+        raise SpecError(
+            f"'{name}' names its fold after its filter. Write "
+            f"{bare}{MARK}{k}of{n}{FILTERED}."
+        )
     return found["base"], k, n
 
 
@@ -82,7 +92,9 @@ def folded(spec: DatasetSpec, k: int, n: int) -> DatasetSpec:
         or not everyone
         or not set(everyone) <= set(spec.split.names)
     ):
-        why = "it has no split" if spec.is_corpus else "its split is not by subjects"
+        why = "its split is not by subjects"
+        if spec.is_corpus or spec.locate is not None:
+            why = "it has no split" if spec.is_corpus else "its people have no ids here"
         raise SpecError(
             f"{spec.name} has no folds over people: {why}. Score it on its own split."
         )

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from eegfm_bench.datasets._filtered import MARK as FILTERED
 from eegfm_bench.datasets._folds import unfolded
 from eegfm_bench.datasets._spec import DatasetSpec
 from eegfm_bench.errors import DataMissing, SignalError, listed
@@ -433,7 +434,8 @@ BY_HAND: dict[str, tuple[str, ...]] = {
 
 def steps_by_hand(spec: DatasetSpec, root: Path) -> list[str]:
     """Say, step by step, how to get a set that is not open."""
-    family, _, variant = unfolded(spec.name).partition("@")
+    name = unfolded(spec.name).removesuffix(FILTERED)
+    family, _, variant = name.partition("@")
     steps = BY_HAND.get(family)
     if steps is None:
         return [spec.access.replace("<root>", str(root))]

@@ -219,7 +219,7 @@ def _keep_before(start: int, path: Path, columns: list[str], *, is_whole: bool) 
             raise StoreError(
                 f"{path} has not one row of {len(columns)} columns for each step up to "
                 f"{start}, where a checkpoint goes on. It was changed by something "
-                f"else. Begin anew in another folder."
+                f"else, or begun by another version. Begin anew in another folder."
             )
         kept += rows
     new = path.with_name(f".new-{path.name}")

@@ -48,8 +48,8 @@ BORN_LATER: dict[str, Any] = {
     "recipe.lora_alpha": None,
     "recipe.lora_dropout": None,
 }
-# The same of options of a model: {model: {option: value before it existed}}. Specs
-# that are read without it are given that value, and it enters no hash.
+# The same of options of a model: {model: {option: value before it existed}}. It enters
+# no hash; specs of runs leave it out, those with all of a model's options have it.
 OPTIONS_BORN_LATER: dict[str, dict[str, Any]] = {"trace": {"attention": "causal"}}
 
 # The context in which stored specs are read: what is refused of new questions was once
@@ -235,10 +235,11 @@ class RunSpec(_Frozen):
 
     @field_validator("options")
     @classmethod
-    def _with_later_options(
+    def _without_later_options(
         cls, options: dict[str, Any], info: ValidationInfo
     ) -> dict[str, Any]:
-        return with_later_options(info.data.get("model", ""), options)
+        """Leave out what runs did before it could be said: one spelling for both."""
+        return without_later_options(info.data.get("model", ""), options)
 
     @field_validator("labels")
     @classmethod
@@ -282,7 +283,6 @@ class RunSpec(_Frozen):
                 at = at.get(key, {})
             if last in at and at[last] == before:
                 del at[last]
-        fields["options"] = without_later_options(self.model, self.options)
         if not with_seed:
             del fields["seed"]
         return canonical_json(fields)

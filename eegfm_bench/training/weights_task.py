@@ -59,7 +59,7 @@ def resolve_weights(task: Event, send: Any) -> Event:
         options=options,
     )
     if task["store"] is not None:
-        _refuse_people_seen(file.path, Path(task["store"]))
+        _refuse_people_seen(file, saved_as(spec, file), Path(task["store"]))
     if task["store"] is None:
         shape = _asked_shape(task, spec, file)
         probe_x = noise(shape)
@@ -276,15 +276,24 @@ def _refuse_other_options(
         )
 
 
-def _refuse_people_seen(path: Path, store: Path) -> None:
-    """Refuse an encoder that was pre-trained on people whom these windows score."""
-    from eegfm_bench.weights.pretrained import refuse_scored
+def _refuse_people_seen(
+    file: WeightsFile, saved: Mapping[str, Any], store: Path
+) -> None:
+    """Refuse weights that learnt from people whom these windows score."""
+    from eegfm_bench.weights.pretrained import refuse_scored, refuse_trained
     from eegfm_bench.windows.store import WindowStore
 
     windows = WindowStore(store)
     index = windows.index[["person", "part"]].drop_duplicates()
-    people = zip(index["person"].astype(str), index["part"].astype(str), strict=True)
-    refuse_scored(path, windows.manifest["dataset"], people)
+    people = [(str(row.person), str(row.part)) for row in index.itertuples()]
+    dataset = windows.manifest["dataset"]
+    refuse_scored(file.path, dataset, people)
+    learnt, of = saved.get("persons"), saved.get("dataset")
+    protocol = of.get("protocol") if isinstance(of, Mapping) else None
+    # Under one protocol, whoever is in two parts is there by its publisher's split.
+    if isinstance(learnt, Mapping) and protocol != windows.manifest["protocol"]:
+        lists = {part: own for part, own in learnt.items() if isinstance(own, list)}
+        refuse_trained(file.path, dataset, lists, people)
 
 
 def _refuse_other_function(

@@ -216,15 +216,59 @@ def refuse_scored(path: Path, dataset: str, persons: Iterable[tuple[str, str]]) 
         if part != PARTS[0] and person in seen:
             where.setdefault(part, set()).add(person)
     if where:
-        said = " and ".join(
-            f"{len(who)} in {part} ({listed(who, most=3)})"
-            for part, who in sorted(where.items())
-        )
         raise WeightsError(
-            f"{path} was pre-trained on people whom {dataset} would score: {said}. "
+            f"{path} was pre-trained on people whom {dataset} would score: "
+            f"{_counted(where)}. "
             f"What it knows of them would pass for skill. Pre-train again with "
             f"--scored-on {dataset} --exclude-scored-persons, or score it elsewhere."
         )
+
+
+def refuse_trained(
+    path: Path,
+    dataset: str,
+    learnt: Mapping[str, Iterable[str]],
+    persons: Iterable[tuple[str, str]],
+) -> None:
+    """Refuse to score a saved model on people whom it learnt from, or was chosen by.
+
+    Parameters
+    ----------
+    path : Path
+        Of the model, for the message.
+    dataset : str
+    learnt : mapping of part to persons
+        Who was in which part of the run that saved it.
+    persons : iterable of (person, part)
+        Who is in which part now.
+
+    Raises
+    ------
+    WeightsError
+        Says how many, who first, and in which part.
+    """
+    persons = list(persons)
+    train, chose = (set(learnt.get(part, ())) for part in PARTS[:2])
+    seen = {PARTS[1]: train, PARTS[2]: train | chose}
+    where = {
+        part: sorted({p for p, at in persons if at == part and p in own})
+        for part, own in seen.items()
+    }
+    if said := _counted(where):
+        raise WeightsError(
+            f"{path} was trained on people, or chosen by people, whom {dataset} would "
+            f"score: {said}. What it knows of them would pass for skill. Start from a "
+            f"model of the same split, or score it elsewhere."
+        )
+
+
+def _counted(where: Mapping[str, Iterable[str]]) -> str:
+    """Say how many people there are in each part, and who first; nothing if none."""
+    return " and ".join(
+        f"{len(set(who))} in {part} ({listed(sorted(set(who)), most=3)})"
+        for part, who in sorted(where.items())
+        if who
+    )
 
 
 def _block(file: Path) -> str | None:

@@ -220,8 +220,8 @@ def test_a_subject_of_another_name_is_refused(server: Publisher, root: Path) -> 
 
 
 def test_sets_that_are_not_open_are_explained_step_by_step(root: Path) -> None:
-    for name in ("faced", "seedv", "tuev", "tuev@2.0.1"):
+    for name in ("faced", "seedv", "tuev", "tuev@2.0.1", "tuev@2.0.1@filtered"):
         steps = sources.steps_by_hand(find_dataset(name), root)
         assert len(steps) == 3
         assert f"{root}/{name.partition('@')[0]}/" in steps[-1]
-    assert "v2.0.1" in steps[1]
+    assert "(tuh_eeg_events) v2.0.1:" in steps[1]

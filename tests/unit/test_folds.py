@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import eegfm_bench
-from eegfm_bench.datasets._filtered import STEPS
+from eegfm_bench.datasets._filtered import STEPS, filtered
 from eegfm_bench.datasets._folds import fold_of, folded, unfolded
+from eegfm_bench.datasets._prepare import twin_root
 from eegfm_bench.datasets._spec import dataset_names, find_dataset
 from eegfm_bench.errors import SpecError, UnknownName
 from eegfm_bench.pretraining.persons import parts_of
@@ -76,6 +81,10 @@ def test_a_fold_has_the_recipe_of_its_dataset() -> None:
         ("seedv@fold1of5", "not by subjects"),
         ("tuev@fold1of5", "not by subjects"),
         ("tueg@fold1of5", "no split"),
+        ("eyes@fold1of5@fold2of5", "names two folds"),
+        ("eyes@filtered@fold1of5", "Write eyes@fold1of5@filtered"),
+        ("eyes@filtered@fold1of5@filtered", "Write eyes@fold1of5@filtered"),
+        ("eyes@fold１of５", "names no fold"),
     ],
 )
 def test_folds_that_cannot_be_are_refused(name: str, said: str) -> None:
@@ -96,9 +105,15 @@ def test_names_are_taken_apart_and_put_together() -> None:
     assert find_dataset(spec.name).split == spec.split
 
 
+def planned(name: str) -> pd.DataFrame:
+    """Return what would be cut of the twin that all names of a dataset share."""
+    spec, root = find_dataset(name), twin_root(find_dataset("eegmat"))
+    assert twin_root(spec) == root
+    return spec.plan(spec.find(root))
+
+
 def test_windows_of_a_fold_are_the_datasets_with_other_parts() -> None:
-    whole = eegfm_bench.prepare("eegmat").index
-    fold = eegfm_bench.prepare("eegmat@fold1of3").index
+    whole, fold = planned("eegmat"), planned("eegmat@fold1of3@filtered")
     same = ["recording", "onset_s", "label"]
     assert fold[same].equals(whole[same])
     assert set(fold.groupby("subject")["part"].nunique()) == {1}
@@ -130,10 +145,27 @@ def test_filtering_takes_drift_and_hum_out_and_leaves_the_band(
     assert middle.std() / x.std() == pytest.approx(share, abs=0.05)
 
 
-def test_windows_of_a_filtered_set_are_the_datasets_own() -> None:
-    whole, kept = (eegfm_bench.prepare(name) for name in ("eegmat", "eegmat@filtered"))
+@pytest.mark.slow
+def test_cut_windows_of_folds_and_filtered_sets_are_the_datasets_own() -> None:
+    names = ("eegmat", "eegmat@fold1of3", "eegmat@filtered")
+    whole, fold, kept = (eegfm_bench.prepare(name) for name in names)
+    assert np.array_equal(fold.x, whole.x)
+    assert not fold.index["part"].equals(whole.index["part"])
     assert kept.index.equals(whole.index)
     assert not np.array_equal(kept.x[:5], whole.x[:5])
+
+
+def test_a_set_that_learns_its_steps_from_its_recordings_is_filtered_after() -> None:
+    eyes = find_dataset("eyes")
+    own = replace(eyes.recipe, channels=("Cz",), steps=(("highpass", 0.3),))
+    base = replace(eyes, locate=lambda _, spec: replace(spec, recipe=own))
+    other = filtered(base).located(Path())
+    assert other.recipe == replace(own, steps=(*own.steps, *STEPS))
+    assert other.name == "eyes@filtered"
+    # Whoever locates a set twice filters it once.
+    assert other.located(Path()).recipe == other.recipe
+    with pytest.raises(SpecError, match="no ids here"):
+        folded(base, 1, 3)
 
 
 @pytest.mark.parametrize("name", ["tueg@filtered", "eyes@filtered@filtered"])

@@ -6,19 +6,24 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
 
 from eegfm_bench.errors import WeightsError
 from eegfm_bench.models._spec import InputShape, find_model
-from eegfm_bench.training.weights_task import resolve_weights
+from eegfm_bench.training import worker
+from eegfm_bench.training.weights_task import _refuse_people_seen, resolve_weights
 from eegfm_bench.weights.files import read_weights
 from eegfm_bench.weights.folder import load_folder, write_folder
 from eegfm_bench.weights.loading import encoder_state, load
 from tests.unit.planted_weights import PROBE, SHAPE, SPEC, built, trained
+
+KNOWN = {"data": "simulated", "fingerprint": "f"}
 
 
 def folder_of(path: Path, channels: tuple[str, ...]) -> Path:
@@ -132,6 +137,25 @@ def test_options_that_shape_no_tensor_are_held_to_those_of_a_saved_model(
     assert init(allow_partial=True).startswith("weights-")
 
 
+def test_a_saved_model_from_before_an_option_is_held_to_what_was_done(
+    tmp_path: Path,
+) -> None:
+    spec, folder = find_model("trace"), tmp_path / "saved"
+    shape = InputShape(channels=("Fz", "Cz"), n_times=800, rate_hz=200.0, n_classes=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = spec.build(shape, scale="small", options={})
+    write_folder(folder, model, spec, shape, scale="small", options={}, card={})
+    said = json.loads((folder / "config.json").read_text())
+    assert said["eegfm_bench"]["options"].pop("attention") == "causal"
+    (folder / "config.json").write_text(json.dumps(said))
+    task = {"model": "trace", "given": str(folder), "scale": "small", "store": None}
+    task |= {"allow_partial": False}
+    assert resolve_weights({**task, "options": {}}, None)["init"]
+    with pytest.raises(WeightsError, match="--set attention=causal"):
+        resolve_weights({**task, "options": {"attention": "full"}}, None)
+
+
 def test_code_that_came_with_a_folder_is_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,3 +174,47 @@ def test_code_that_came_with_a_folder_is_not_run(
     with pytest.raises(WeightsError, match="whose source lies within it"):
         load_folder(folder)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ({"a": "test"}, r"1 in test \(a\)"),
+        ({"a": "val"}, r"1 in val \(a\)"),
+        ({"b": "test", "a": "val"}, r"1 in test \(b\) and 1 in val \(a\)"),
+        ({"a": "train", "b": "val", "c": "test"}, None),
+    ],
+)
+def test_a_saved_model_is_not_scored_on_people_it_learnt_from(
+    where: dict[str, str],
+    said: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_folds: dict[str, Any] = {
+        "dataset": {"name": "eyes@fold1of3", "protocol": "eyes@fold1of3-1", **KNOWN},
+        "persons": {"train": ["a"], "val": ["b"], "test": ["c"]},
+    }
+    shape = InputShape(channels=("Fz", "Cz"), n_times=400, rate_hz=200.0, n_classes=2)
+    spec = find_model("eegnet")
+    write_folder(
+        tmp_path / "m", spec.build(shape, scale="small", options={}), spec, shape,
+        scale="small", options={}, card=of_folds,
+    )  # fmt: skip
+    store = SimpleNamespace(
+        index=pd.DataFrame({"person": [*where], "part": [*where.values()]}),
+        manifest={"dataset": "eyes@fold2of3", "protocol": "eyes@fold2of3-1"},
+    )
+    monkeypatch.setattr("eegfm_bench.windows.store.WindowStore", lambda _: store)
+    task = {"task": "weights", "model": "eegnet", "scale": "small", "options": {}}
+    task |= {"given": str(tmp_path / "m"), "allow_partial": True, "store": "there"}
+    if said is None:
+        file = read_weights(tmp_path / "m")
+        _refuse_people_seen(file, file.about["eegfm_bench"], Path("there"))
+        return
+    with pytest.raises(WeightsError, match=f"eyes@fold2of3 would score: {said}"):
+        raise WeightsError(worker.handle(task, print)["error"])
+    # The same windows again: who is in two parts there is the publisher's doing.
+    store.manifest["protocol"] = of_folds["dataset"]["protocol"]
+    file = read_weights(tmp_path / "m")
+    _refuse_people_seen(file, file.about["eegfm_bench"], Path("there"))
