@@ -14,7 +14,7 @@ SEEDS ?=
 JOBS ?=
 OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
 
-.PHONY: help setup table1 table10 table11 tables test check fix gate golden docs test-slow test-faults speed
+.PHONY: help setup table1 table10 table11 tables test check fix gate gate-seeds golden docs test-slow test-faults speed
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/ —/'
@@ -37,7 +37,7 @@ table10: $(READY)  ## SHU-MI alone
 table11: $(READY)  ## TUEV alone
 	$(RUN) sweep table11 $(OPTIONS)
 
-tables: table1 table10 table11  ## every table there is
+tables: table1 table10 table11  ## all three, saved to .runs/tables/ as md, tex, csv, html, json
 
 test: $(READY)  ## the tests, under five minutes
 	$(BIN)/python -m pytest -n 2
@@ -56,8 +56,11 @@ fix: $(READY)  ## format and sort
 gate: $(READY)  ## metric deltas of the smoke suite against its reference rows
 	$(RUN) gate smoke --against results/smoke/reference.csv
 
-golden: $(READY)  ## remake golden files (their own commit, with a changelog line)
-	$(BIN)/python tests/golden/remake.py
+gate-seeds: $(READY)  ## whether a few quick cells dropped, with seeds the reference has not
+	$(RUN) gate gate --against results/gate/reference.csv --mode statistical
+
+golden: $(READY)  ## remake golden files; BECAUSE="why" goes into the changelog
+	$(BIN)/python tests/golden/remake.py "$$BECAUSE"
 
 docs: $(READY)  ## remake the generated pages of docs/
 	$(BIN)/python docs/generate.py

@@ -23,9 +23,9 @@ def test_from_an_edf_file_to_a_row_of_a_table(
     table = runpy.run_path(str(ROAD))["main"](None, tmp_path)
     lines = table.splitlines()
     assert "simulated recordings" in lines[0].lower()
-    rows = [line for line in lines if line.startswith(("| bandpower", "| eegnet"))]
+    rows = [line for line in lines if line.startswith(("| Band power", "| EEGNet"))]
     assert len(rows) == 2
-    assert "eyes: AUROC" in table
+    assert "Eyes (2 classes): AUROC" in table
     assert "windows (" in capsys.readouterr().out
 
 

@@ -10,16 +10,19 @@ import errno
 import logging
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from eegfm_bench.cli import compare as comparing
+from eegfm_bench.cli import export as exporting
 from eegfm_bench.cli import fetch as fetching
+from eegfm_bench.cli import gate as gating
 from eegfm_bench.cli import pretrain as pretraining
-from eegfm_bench.cli import running, show, words
+from eegfm_bench.cli import report as reporting
+from eegfm_bench.cli import running, show, tables, words
 from eegfm_bench.cli import weights as checking
-from eegfm_bench.cli.options import Data, Jobs, Json, Partial, Runs
+from eegfm_bench.cli.options import Data, Jobs, Json, Partial
 
 EPILOG = (
     "Exit status: 0 all done, 1 a cell failed or a check did not hold, "
@@ -112,57 +115,11 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command(epilog=EPILOG)
-def table(
-    which: Annotated[
-        str,
-        typer.Argument(metavar="N|SUITE", help="A table's number, or a suite."),
-    ],
-    how: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="md|latex|csv|html|json",
-            help="Else what the ending of --out says, or the screen's.",
-        ),
-    ] = None,
-    source: Annotated[
-        str,
-        typer.Option(
-            metavar="measured|published|both",
-            help="This folder's runs, or the papers' numbers.",
-        ),
-    ] = "measured",
-    runs: Runs = Path(".runs"),
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it there instead.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show a table: mean ± sd over seeds, and all that qualifies it.
-
-    Four tables are declared, not measured: 5, the sources of pre-training, 6, the
-    architecture of Trace, 7, the recipe of pre-training, and 9, those of training.
-    """
-    from eegfm_bench.errors import UnknownName
-    from eegfm_bench.report.render import FORMATS
-
-    if how is not None and how not in FORMATS:
-        raise UnknownName.among("table format", how, FORMATS)
-    if source not in ("measured", "published", "both"):
-        raise UnknownName.among("source", source, ("measured", "published", "both"))
-    declared = show.declared_table(which) if source == "measured" else None
-    shown = declared or show.table_of(which, source, runs)
-    if out is not None:
-        show.write_whole(out, show.text_of(shown, how or words.format_of(out)))
-        show.saved(out, as_json)
-    elif as_json or how is not None:
-        typer.echo(show.text_of(shown, "json" if as_json else how or "md"))
-    else:
-        show.print_table(shown)
-
-
-app.command(epilog=EPILOG)(running.gate)
+app.command(epilog=EPILOG)(tables.table)
+app.command(epilog=EPILOG)(comparing.compare)
+app.command(epilog=EPILOG)(gating.gate)
+app.command(epilog=EPILOG)(reporting.report)
+app.command(epilog=EPILOG)(exporting.export)
 
 
 @app.command("list", epilog=EPILOG)

@@ -142,7 +142,7 @@ class Display(Watcher):
         """Move a cell to those running."""
         self._running[spec.run_id] = (spec, time.monotonic(), 0)
 
-    def epoch(self, spec: RunSpec, epoch: int, value: float) -> None:
+    def epoch(self, spec: RunSpec, epoch: int, value: float | None) -> None:
         """Advance a running cell."""
         if spec.run_id in self._running:
             began = self._running[spec.run_id][1]

@@ -1,4 +1,4 @@
-"""The verbs that train: run, sweep and gate.
+"""The verbs that train: run and sweep.
 
 From: words of a person. To: records, tables on standard output, and an exit status.
 """
@@ -6,11 +6,11 @@ From: words of a person. To: records, tables on standard output, and an exit sta
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eegfm_bench.cli import show, words
+from eegfm_bench.cli import show, tables, words
 from eegfm_bench.cli.options import (
     Adapt,
     Data,
@@ -29,6 +29,9 @@ from eegfm_bench.cli.options import (
     Weights,
     Yes,
 )
+
+if TYPE_CHECKING:
+    from eegfm_bench.report._cells import Table
 
 
 def run(
@@ -102,14 +105,15 @@ def run(
     )
     result = show.watched(cells, words.seeds(seeds), options, sweep)
     records = result.records(runs)
-    tables = [make_table(records, specs=result.specs)]
-    tables += show.event_tables(result, records)
+    shown = [make_table(records, specs=result.specs)]
+    shown += tables.fold_tables(shown[0], records, runs)
+    shown += show.event_tables(result, records)
     if any(record.is_done for record in records):
         try:
-            tables.append(subject_scores(ResultStore(runs), records))
+            shown.append(subject_scores(ResultStore(runs), records))
         except StoreError as error:
             show.stderr().print(f"no scores per subject: {error}", markup=False)
-    show.finish(result, records, tables, as_json)
+    show.finish(result, records, shown, as_json)
 
 
 def sweep_verb(
@@ -156,7 +160,6 @@ def sweep_verb(
 ) -> None:
     """Run a suite; save and print its table. What is done is not run again."""
     from eegfm_bench.datasets._spec import find_dataset
-    from eegfm_bench.report.render import render
     from eegfm_bench.report.table import make_table
     from eegfm_bench.sweep.run import Options, sweep
     from eegfm_bench.sweep.specs import cells_of
@@ -196,11 +199,15 @@ def sweep_verb(
         suite=asked.name,
         is_whole=len(cells) == len(every),
     )
-    saved = runs / "tables" / f"{asked.name}.md"
+    folder = runs / "tables"
+
+    def made() -> list[Table]:
+        table, records = tables.suite_table(asked, runs)
+        return [table, *tables.fold_tables(table, records, runs)]
 
     def save(rounds: int) -> None:
         if options.is_whole:
-            show.write_whole(saved, render(show.suite_table(asked, runs), "md"))
+            saved = tables.save_tables(folder, asked.name, made())
             if rounds < len(numbers):
                 show.stderr().print(f"the table with n = {rounds} stands in {saved}")
 
@@ -208,64 +215,12 @@ def sweep_verb(
     save(len(numbers))
     records = result.records(runs)
     if options.is_whole:
-        show.stderr().print(f"saved to {saved}", markup=False)
-        table = show.suite_table(asked, runs)
+        endings = ", ".join(tables.ENDINGS.values())
+        said = f"saved to {folder / asked.name}.md (and as {endings})"
+        show.stderr().print(said, markup=False)
+        shown = made()
     else:
-        table = make_table(records, title=asked.title, specs=result.specs)
-    show.finish(result, records, [table, *show.event_tables(result, records)], as_json)
-
-
-def gate(
-    suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help="A name, as smoke, or a path.")
-    ],
-    against: Annotated[
-        Path, typer.Option("--against", metavar="FILE", help="Reference rows (CSV).")
-    ],
-    mode: Annotated[
-        str,
-        typer.Option(
-            metavar="exact|statistical",
-            help="Every score equal, or no drop beyond what seeds explain.",
-        ),
-    ] = "exact",
-    update: Annotated[
-        bool, typer.Option("--update", help="Write these rows as the new reference.")
-    ] = False,
-    jobs: Jobs = None,
-    as_json: Json = False,
-) -> None:
-    """Run a suite afresh and hold its scores against reference rows."""
-    import tempfile
-
-    from eegfm_bench.report import gate as gates
-    from eegfm_bench.sweep.run import Options, cores, sweep
-    from eegfm_bench.sweep.suite import load_suite
-
-    asked = load_suite(suite)
-    gates.refuse_mode(mode)
-    reference = None if update else gates.read_reference(against)
-    # Afresh: neither windows nor records that older code wrote may answer.
-    with tempfile.TemporaryDirectory(prefix="eegfm-gate-") as folder:
-        with show.private_places(Path(folder) / "cache"):
-            options = Options(
-                device="cpu",
-                jobs=jobs or cores(),
-                runs=Path(folder) / "runs",
-                is_portable=True,
-            )
-            result = show.watched(asked.cells(), list(asked.seeds), options, sweep)
-        records = result.records(options.runs)
-    rows = gates.reference_rows(asked.name, records, skip_failed=reference is not None)
-    if reference is None:
-        gates.write_reference(against, rows)
-        show.stderr().print(f"{len(rows)} reference rows written to {against}")
-        show.saved(against, as_json)
-        return
-    report = gates.compare(rows, reference, mode)
-    if as_json:
-        show.print_json(report.to_dict())
-    else:
-        typer.echo(report.to_text())
-    if not report.has_passed:
-        raise typer.Exit(1)
+        one = make_table(records, title=asked.title, specs=result.specs)
+        shown = [one, *tables.fold_tables(one, records, runs)]
+    shown += show.event_tables(result, records)
+    show.finish(result, records, shown, as_json)

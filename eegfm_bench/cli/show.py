@@ -6,7 +6,6 @@ error (everything on the way there).
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from eegfm_bench.errors import SpecError, UnknownName, listed, shared_persons
+from eegfm_bench.errors import SpecError, listed, shared_persons
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from eegfm_bench.report.declared import Declared
     from eegfm_bench.runs.record import RunRecord
     from eegfm_bench.sweep.options import Estimate, Options, Sweep
-    from eegfm_bench.sweep.suite import Cell, Suite
+    from eegfm_bench.sweep.suite import Cell
 
 MOST_ODDITIES = 20
 
@@ -145,98 +144,6 @@ def print_table(table: Table | Declared) -> None:
         console.print(to_console(table))
 
 
-def suite_table(suite: Suite, runs: Path) -> Table:
-    """Make the table of the questions last asked for a suite.
-
-    Without a note of such a sweep, the folder's runs that fit the suite serve.
-
-    Raises
-    ------
-    DataMissing
-        If no run of the suite is there.
-    """
-    from eegfm_bench.errors import DataMissing
-    from eegfm_bench.report.table import make_table
-    from eegfm_bench.runs.store import ResultStore
-    from eegfm_bench.sweep.notes import recall_suite
-
-    asked = recall_suite(runs, suite.name)
-    if asked is not None:
-        specs, missing = asked
-        store = ResultStore(runs)
-        records = [r for s in specs if (r := store.get(s.run_id)) is not None]
-        return make_table(records, title=suite.title, specs=specs, missing=missing)
-    fitting = [
-        record
-        for record in ResultStore(runs).records()
-        if record.spec.model in suite.models
-        and record.spec.dataset.name in suite.datasets
-        and record.spec.scale == suite.scale
-        and record.spec.seed in suite.seeds
-    ]
-    if not fitting:
-        raise DataMissing(
-            f"{runs} holds no run of the suite '{suite.name}' (scale {suite.scale}). "
-            f"Make them with: eegfm-bench sweep {suite.name}"
-        )
-    return make_table(fitting, title=suite.title)
-
-
-def table_of(which: str, source: str, runs: Path) -> Table:
-    """Return a table by number or suite, measured, published or both."""
-    from eegfm_bench.report.published import (
-        beside_published,
-        published_numbers,
-        published_table,
-    )
-    from eegfm_bench.sweep.suite import load_suite
-
-    if source == "measured":
-        return suite_table(load_suite(which), runs)
-    number = which.removeprefix("table")
-    if not number.isdigit():
-        raise SpecError(
-            f"'{which}' has no published numbers; give a table's number, such as 1."
-        )
-    if int(number) not in published_numbers():
-        known = ", ".join(map(str, published_numbers()))
-        raise UnknownName(f"No published table {number}. Known: {known}.")
-    if source == "published":
-        return published_table(int(number))
-    return beside_published(suite_table(load_suite(which), runs), int(number))
-
-
-# Tables of what is declared: their number, and who declares it. By name, since the
-# command line itself imports no model.
-DECLARED = {
-    "5": ("eegfm_bench.pretraining.tables", "table_of_sources"),
-    "6": ("eegfm_bench.models.trace.architecture", "architecture"),
-    "7": ("eegfm_bench.pretraining.tables", "table_of_recipe"),
-    "9": ("eegfm_bench.runs.recipes", "table_of_recipes"),
-}
-
-
-def text_of(table: Table | Declared, form: str) -> str:
-    """Write a table of either kind in a format."""
-    from eegfm_bench.report.declared import Declared, render_declared
-    from eegfm_bench.report.render import render
-
-    if isinstance(table, Declared):
-        return render_declared(table, form)
-    return render(table, form)
-
-
-def declared_table(which: str) -> Declared | None:
-    """Return a table that needs no run, by its number; None if it is not one."""
-    from eegfm_bench.report.declared import Declared
-
-    found = DECLARED.get(which.removeprefix("table"))
-    if found is None:
-        return None
-    module, function = found
-    return Declared(**getattr(importlib.import_module(module), function)())
-
-
 def saved(file: Path, as_json: bool) -> None:
     """Say where a file was written."""
     if as_json:
@@ -246,11 +153,22 @@ def saved(file: Path, as_json: bool) -> None:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write a file by one rename, so that a reader never sees half of it."""
+    """Write a file by one rename, so that a reader never sees half of it.
+
+    Raises
+    ------
+    SpecError
+        If a folder is there.
+    """
+    if file.is_dir():
+        raise SpecError(f"{file} is a folder. Name a file in it, or elsewhere.")
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    new.replace(file)
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def about_windows(manifest: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 import eegfm_bench.datasets as package
 from eegfm_bench import registry
@@ -32,6 +31,7 @@ from eegfm_bench.symbols import PARTS
 from eegfm_bench.windows.recipe import Recipe
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
 _FETCH = "Fetch the others, or move its files away and pass --allow-partial."
@@ -342,6 +342,8 @@ class DatasetSpec:
         SignalError
             If a recording is damaged, or a label is not a class.
         """
+        import pandas as pd  # half of what a table would take to start
+
         frames = []
         # Of a corpus every label is 0.
         last = max(len(self.classes) - 1, 0)

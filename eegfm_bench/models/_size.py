@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -54,6 +54,27 @@ def size_of(model: Any, shape: InputShape) -> Size:
     """
     device = next(iter([*model.parameters(), *model.buffers()]), torch.empty(0)).device
     x = torch.zeros(1, shape.n_channels, shape.n_times, device=device)
+    head = _n_weights(model.head)
+    return Size(
+        encoder=_n_weights(model) - head, head=head, flops=operations_of(model, x)
+    )
+
+
+def operations_of(model: Any, x: Tensor) -> int:
+    """Count additions and multiplications of one forward pass, in evaluation mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its mode is left as it was.
+    x : tensor
+        As the model takes it.
+
+    Returns
+    -------
+    n : int
+        Of what ``size_of`` counts.
+    """
     aten = torch.ops.aten
     mapping = {
         aten._grouped_mm: _grouped_flops,
@@ -61,14 +82,17 @@ def size_of(model: Any, shape: InputShape) -> Size:
     }
     counter = FlopCounterMode(display=False, custom_mapping=mapping)
     was_training = model.training
-    # With gradients: layers and attention fused into one kernel cannot be counted.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        model.eval()(x)
-    model.train(was_training)
-    head = _n_weights(model.head)
-    return Size(
-        encoder=_n_weights(model) - head, head=head, flops=counter.get_total_flops()
-    )
+    was_fused = torch.backends.mha.get_fastpath_enabled()
+    # With gradients, and never fused for want of them: layers and attention in one
+    # kernel cannot be counted.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            model.eval()(x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_fused)
+        model.train(was_training)
+    return int(counter.get_total_flops())
 
 
 def _n_weights(module: nn.Module) -> int:

@@ -9,7 +9,10 @@ import statistics
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from eegfm_bench.statistics.equivalence import Verdict
 
 BINARY_SHOWN = ("balanced_accuracy", "auc_pr", "auroc")
 MULTICLASS_SHOWN = ("balanced_accuracy", "cohen_kappa", "weighted_f1")
@@ -25,10 +28,15 @@ LABELS = {
     "event_sensitivity": "events met",
     "false_alarms_per_24h": "false alarms / 24 h",
 }
-MARK = "†"
+# Beside a number: its weights have met people of the dataset; it is qualified below.
+SEEN_MARK = "†"
+MARK = "‡"
 PENDING = "—"
+# Columns of a stub whose labels are keys of ``Table.names``.
+NAMED = ("model", "dataset")
 
-State = Literal["scored", "failed", "missing", "undefined", "pending"]
+State = Literal["scored", "failed", "missing", "undefined", "pending", "verdict"]
+Regime = Literal["seen", "unseen", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +46,8 @@ class Cell:
     Attributes
     ----------
     about : mapping
-        What the number is of: ``model``, ``dataset``, ``protocol``, ``data`` ….
+        What the number is of: ``model``, ``dataset``, ``protocol``, ``data`` …; of
+        a model that starts from weights also their ``regime``.
     windows : str
         Cells of a column are ranked together only where this is equal.
     n : int, optional
@@ -49,6 +58,10 @@ class Cell:
         Whether a note below the table qualifies the number.
     rank : int
         1 the best of its column, 2 the second, 0 neither.
+    values : tuple of float
+        What the mean is of, by seed.
+    verdict : Verdict, optional
+        On a measured number beside a published one.
     """
 
     state: State
@@ -61,6 +74,8 @@ class Cell:
     reason: str = ""
     is_marked: bool = False
     rank: int = 0
+    values: tuple[float, ...] = ()
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +89,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row's labels, one per name of ``Table.stub``, and its cells."""
+    """A row's labels, one per name of ``Table.stub``, and its cells.
+
+    A row that ``is_gloss`` says something about the row above it to a reader; csv and
+    json have it in that row's own cells.
+    """
 
     labels: tuple[str, ...]
     cells: tuple[Cell, ...]
+    is_gloss: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +106,9 @@ class Table:
 
     ``heading`` comes before everything else and says what kind of recordings
     the numbers are from when that is not the plain case; ``data`` is one of
-    complete, partial, simulated and published.
+    complete, partial, simulated and published. ``names`` are what people read in
+    place of keys of models and datasets. ``blocks`` say which groups of columns stand
+    side by side, block below block; without them, all do.
     """
 
     title: str
@@ -98,6 +120,71 @@ class Table:
     caption: str
     notes: tuple[str, ...] = ()
     digits: int = 3
+    names: Mapping[str, str] = field(default_factory=dict)
+    blocks: tuple[tuple[str, ...], ...] = ()
+
+    def parts(self) -> list[Table]:
+        """Return the table block by block; groups of no block follow in one."""
+        groups = dict.fromkeys(column.group for column in self.columns)
+        named = {group for block in self.blocks for group in block}
+        rest = tuple(group for group in groups if group not in named)
+        blocks = [b for b in (*self.blocks, rest) if set(b) & set(groups)]
+        if len(blocks) < 2:
+            return [self] if self.columns else []
+        parts = [self.of_groups(block) for block in blocks]
+        return [
+            replace(part, rows=tuple(r for r in part.rows if not _is_bare(r)))
+            for part in parts
+        ]
+
+    def of_groups(self, groups: Iterable[str]) -> Table:
+        """Return the table with some groups of columns alone, in their order here."""
+        kept = set(groups)
+        at = [i for i, column in enumerate(self.columns) if column.group in kept]
+        rows = (
+            replace(row, cells=tuple(row.cells[i] for i in at)) for row in self.rows
+        )
+        columns = tuple(self.columns[i] for i in at)
+        return replace(self, columns=columns, rows=tuple(rows), blocks=())
+
+    def name(self, group: str) -> str:
+        """Return what a group of columns is called."""
+        return self.names.get(group, group)
+
+    def read(self, row: Row) -> list[str]:
+        """Return a row's labels as people read them."""
+        labels = zip(self.stub, row.labels, strict=True)
+        return [self.names.get(x, x) if of in NAMED else x for of, x in labels]
+
+    def protocols(self) -> dict[str, tuple[str, ...]]:
+        """Return group to the protocol ids of what was measured in it."""
+        found: dict[str, dict[str, None]] = {}
+        for row in self.rows:
+            for column, cell in zip(self.columns, row.cells, strict=True):
+                about = cell.about
+                if about.get("source") == "measured" and about.get("protocol"):
+                    ids = found.setdefault(column.group, {})
+                    if about.get("dataset") == column.group:
+                        for one in about["protocol"].split():  # one a fold
+                            ids.setdefault(one)
+        order = dict.fromkeys(column.group for column in self.columns)
+        return {g: tuple(found[g]) for g in order if found.get(g)}
+
+    def protocol_line(self) -> str:
+        """Return the line that names every dataset's protocol; empty without any."""
+        ids = self.protocols()
+        if not ids:
+            return ""
+        said = [
+            f"{self.name(group).partition(' (')[0]} {', '.join(own)}"
+            for group, own in ids.items()
+        ]
+        is_many = any(
+            len({one.rpartition("-")[0] for one in own}) < len(own)
+            for own in ids.values()
+        )
+        more = "; ids that differ in their end are of models at other rates"
+        return f"Protocols: {'; '.join(said)}{more if is_many else ''}."
 
     def spans(self) -> list[tuple[str, str, int, int]]:
         """Return (group, remark, first column, columns) from left to right."""
@@ -130,7 +217,8 @@ class Table:
             text += f" ± {cell.sd:.{self.digits}f}"
         if cell.n is not None:
             text += f" ({cell.n})"
-        return text + (MARK if cell.is_marked else "")
+        text += MARK if cell.is_marked else ""
+        return text + (SEEN_MARK if cell.about.get("regime") == "seen" else "")
 
     def pieces(self, row: Row) -> list[tuple[Cell, int]]:
         """Return a row's cells from left to right, each with the columns it takes.
@@ -154,9 +242,20 @@ class Table:
         """Return a row's cells as plain text, a group's one reason written once."""
         found: list[str] = []
         for cell, n in self.pieces(row):
-            again = cell.text if cell.state in ("pending", "undefined") else cell.state
+            is_short = cell.state in ("pending", "undefined", "verdict")
+            again = cell.text if is_short else cell.state
             found += [self.show(cell), *[again] * (n - 1)]
         return found
+
+
+def _is_bare(row: Row) -> bool:
+    """Whether a row has nothing to show that somebody measured or published here."""
+    return all(
+        cell.mean is None
+        and cell.text in ("", PENDING)
+        and cell.about.get("source") != "measured"
+        for cell in row.cells
+    )
 
 
 def metric_label(metric: str) -> str:

@@ -15,14 +15,15 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from eegfm_bench.report._cells import Column, Table, metric_label
+from eegfm_bench.report._cells import Table, metric_label
+from eegfm_bench.report.folding import without_folds
 
 STYLES = {1: "bold", 2: "underline"}
 
 
 def to_console(table: Table) -> RenderableType:
     """Return what ``Console.print`` shows of a table."""
-    return _OnConsole(table)
+    return _OnConsole(without_folds(table))
 
 
 class _OnConsole:
@@ -40,6 +41,8 @@ class _OnConsole:
         yield from self._blocks(console, options)
         if table.caption:
             yield Text(table.caption, style="dim")
+        if line := table.protocol_line():
+            yield Text(line, style="dim")
         for note in table.notes:
             yield Text(f"- {note}")
 
@@ -56,6 +59,8 @@ class _OnConsole:
             group = list(range(first, first + n))
             pieces += [group] if fits(group) else [[column] for column in group]
         held: list[int] = []
+        if not pieces and self._table.notes:  # folds alone: a note counts them
+            return
         for piece in pieces:
             if held and not fits([*held, *piece]):
                 yield self._block(held)
@@ -70,7 +75,7 @@ class _OnConsole:
         is_one = len(groups) == 1
         block = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         if is_one:
-            block.title = Text(_group(table.columns[columns[0]]), style="bold")
+            block.title = Text(self._group(columns[0]), style="bold")
             block.title_justify = "left"
         for name in table.stub:
             block.add_column(Text(name if is_one else f"\n{name}"), overflow="fold")
@@ -79,7 +84,7 @@ class _OnConsole:
             column = table.columns[j]
             head = Text(metric_label(column.metric))
             if not is_one:
-                group = "" if column.group == before else _group(column)
+                group = "" if column.group == before else self._group(j)
                 head = Text.assemble((group, "bold"), "\n", head)
             before = column.group
             block.add_column(head, justify="right", overflow="fold")
@@ -92,12 +97,13 @@ class _OnConsole:
                 )
                 for j in columns
             ]
-            block.add_row(*map(Text, row.labels), *shown)
+            block.add_row(*map(Text, table.read(row)), *shown)
         return block
 
-
-def _group(column: Column) -> str:
-    return f"{column.group} (partial)" if column.remark else column.group
+    def _group(self, at: int) -> str:
+        column = self._table.columns[at]
+        name = self._table.name(column.group)
+        return f"{name} (partial)" if column.remark else name
 
 
 def _wrapped(reason: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from eegfm_bench.errors import UnknownName, listed
-from eegfm_bench.report._cells import MARK, PENDING, Column, Row
+from eegfm_bench.report._cells import MARK, PENDING, SEEN_MARK, Column, Row
+from eegfm_bench.report.regimes import met_before
 
 if TYPE_CHECKING:
     from eegfm_bench.report._groups import Group, Groups
@@ -77,7 +78,22 @@ def notes(
             "labels: so much of the training part was drawn, by seed, the same for all "
             "models; validation and test are whole."
         )
-    for text in (*_seedless_notes(groups), *_weights_notes(groups)):
+    chance = [row for row in rows if row.labels[0] == "chance"]
+    if any(
+        cell.state == "scored" and column.metric == "auc_pr"
+        for row in chance
+        for cell, column in zip(row.cells, columns, strict=True)
+    ):
+        found.setdefault(
+            "AUC-PR of chance is (1 + share of positives) / 2, as the trapezoid of the "
+            "published protocols has it for scores that are all alike; its average "
+            "precision, in the records, is the share itself."
+        )
+    for text in (
+        *_seedless_notes(groups),
+        *_weights_notes(groups),
+        *_regime_notes(groups),
+    ):
         found.setdefault(text)
     for dataset in dict.fromkeys(column.group for column in columns):
         for text in _dataset_notes(groups, missing, dataset):
@@ -138,16 +154,21 @@ def partial_remark(groups: Groups, dataset: str) -> str:
 
 def _seedless_notes(groups: Groups) -> Iterable[str]:
     """Say of which probes no seed changes anything: their ± is no spread."""
+    found: dict[int, dict[str, list[str]]] = {}
     for (row, dataset), group in groups.items():
         done = group.done
         if row[3] != "probe" or len(done) < 2:
             continue
         if all(record.scores == done[0].scores for record in done):
-            yield (
-                f"{row[0]} ({row[1]}, probe) on {dataset}: all {len(done)} seeds have "
-                f"the same scores, since nothing is drawn where a head is solved for "
-                f"on an encoder from a file: ± says nothing, n counts one run."
-            )
+            who = f"{row[0]} ({row[1]}, probe)"
+            found.setdefault(len(done), {}).setdefault(who, []).append(dataset)
+    for n, cells in found.items():
+        where = "; ".join(f"{who} on {', '.join(on)}" for who, on in cells.items())
+        yield (
+            f"{where}: all {n} seeds have the same scores, since nothing is drawn "
+            f"where a head is solved for on an encoder from a file: ± says nothing, n "
+            f"counts one run."
+        )
 
 
 def _weights_notes(groups: Groups) -> Iterable[str]:
@@ -178,6 +199,22 @@ def _weights_notes(groups: Groups) -> Iterable[str]:
                 f"{seen.n_persons} people: {', '.join(seen.sources)}"
             )
         yield f"{init} is {report.file}: {'; '.join(parts)}."
+
+
+def _regime_notes(groups: Groups) -> Iterable[str]:
+    """Say of all weights whose people they have met before, each reason once."""
+    found: dict[tuple[str, str, str], dict[str, None]] = {}
+    for (row, dataset), group in groups.items():
+        met = next((m for r in group.done if (m := met_before(r)) is not None), None)
+        if met is not None and met.regime != "unseen":
+            key = (met.regime, f"{row[0]} ({row[1]})", met.why)
+            found.setdefault(key, {}).setdefault(dataset)
+    for (regime, who, why), datasets in sorted(found.items()):
+        where = f"{who} on {', '.join(datasets)}"
+        if regime == "seen":
+            yield f"{SEEN_MARK} has met people of the dataset: {where}: {why}."
+        else:
+            yield f"met people of the dataset or not, unknown: {where}: {why}."
 
 
 def _dataset_notes(

@@ -10,14 +10,16 @@ import io
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from eegfm_bench.errors import DataMissing, RunFailed, SpecError, StoreError
 from eegfm_bench.runs.record import RunRecord
 
 PARTS_HELD = ("val", "test")
+WAY_OUT = "Restore the file, or write it again with --update."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,17 @@ def write_reference(path: Path, rows: Sequence[GateRow]) -> None:
     SpecError
         If there are no rows: an empty reference would hold for anything.
     """
+    write_together({path: reference_text(rows)})
+
+
+def reference_text(rows: Sequence[GateRow]) -> str:
+    """Return what a reference file holds.
+
+    Raises
+    ------
+    SpecError
+        If there are no rows.
+    """
     if not rows:
         raise SpecError(
             "There are no scores to keep as a reference. Run the suite first."
@@ -130,19 +143,42 @@ def write_reference(path: Path, rows: Sequence[GateRow]) -> None:
     writer.writerow(COLUMNS)
     for row in sorted(rows, key=_order):
         writer.writerow(_text(getattr(row, name)) for name in COLUMNS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    number, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    new = Path(name)
+    return out.getvalue()
+
+
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write files so that all are new or all are as they were, each by one rename.
+
+    All are written beside their places first; then they are renamed, in order. An
+    interruption between renames puts back what was there. (A kill in that instant
+    leaves the first ones new and the last ones old, never half a file.)
+    """
+    new: dict[Path, Path] = {}
+    before: dict[Path, bytes | None] = {}
     try:
-        with os.fdopen(number, "w", encoding="utf-8", newline="") as file:
-            file.write(out.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        new.chmod(0o644)
-        new.replace(path)
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+            new[path] = Path(name)
+            with os.fdopen(number, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            new[path].chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        for path, beside in new.items():
+            kept = path.read_bytes() if path.exists() else None
+            before[path] = kept
+            beside.replace(path)
     except BaseException:
-        new.unlink(missing_ok=True)
+        for path, was in before.items():
+            if was is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(was)
         raise
+    finally:
+        for beside in new.values():
+            beside.unlink(missing_ok=True)
 
 
 def read_reference(path: Path) -> list[GateRow]:
@@ -153,7 +189,8 @@ def read_reference(path: Path) -> list[GateRow]:
     DataMissing
         If the file is absent.
     StoreError
-        If it has other columns, no rows, a row twice, or a value that is no number.
+        If it is not text, has other columns, no rows, a row twice, or a value that is
+        no number; names file, line and field.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -161,25 +198,66 @@ def read_reference(path: Path) -> list[GateRow]:
         raise DataMissing(
             f"There is no reference {path}. Write one with --update."
         ) from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise StoreError(
+            f"{path}, line {line}: not text in UTF-8 ({error.reason}). {WAY_OUT}"
+        ) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="beyond")
     if tuple(reader.fieldnames or ()) != COLUMNS:
         raise StoreError(
             f"{path} has the columns {', '.join(reader.fieldnames or ())}; expected "
             f"{', '.join(COLUMNS)}. Write it again with --update."
         )
-    rows = []
-    for line in reader:
-        try:
-            value = float(line["value"]) if line["value"] else None
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"the value {value} is not finite")
-            words = {k: v for k, v in line.items() if k not in ("seed", "value")}
-            rows.append(GateRow(**words, seed=int(line["seed"]), value=value))
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"{path}, line {reader.line_num}: {error}.") from error
+    rows: list[GateRow] = []
+    seen: dict[tuple[str, str, str], int] = {}
+    for fields_ in reader:
+        row = _row(f"{path}, line {reader.line_num}", fields_)
+        key = (row.run_id, row.part, row.metric)
+        if key in seen:
+            raise StoreError(
+                f"{path}, line {reader.line_num}: {' '.join(key)} again, as on line "
+                f"{seen[key]}; expected once. {WAY_OUT}"
+            )
+        seen[key] = reader.line_num
+        rows.append(row)
     if not rows:
         raise StoreError(f"{path} has no rows. Write it again with --update.")
     return rows
+
+
+def _row(where: str, line: Mapping[str, Any]) -> GateRow:
+    n = sum(value is not None for value in line.values())
+    if "beyond" in line or n < len(COLUMNS):
+        n += len(line.get("beyond", ())) - ("beyond" in line)
+        raise StoreError(
+            f"{where}: {n} fields; expected {len(COLUMNS)}. The file was cut short or "
+            f"edited. {WAY_OUT}"
+        )
+    for name in COLUMNS:
+        if not line[name] and name not in ("value", "arithmetic"):
+            raise StoreError(f"{where}, field {name}: empty. {WAY_OUT}")
+    seed = _number(where, "seed", line["seed"], int, "a whole number of 0 or more")
+    value = None
+    if line["value"]:
+        value = _number(
+            where, "value", line["value"], float, "a finite number, or none"
+        )
+    return GateRow(**{**line, "seed": seed, "value": value})
+
+
+def _number(
+    where: str, field: str, text: str, kind: type[int] | type[float], expected: str
+) -> Any:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or (field == "seed" and number < 0):
+        raise StoreError(
+            f"{where}, field {field}: found '{text}', expected {expected}. {WAY_OUT}"
+        )
+    return number
 
 
 def _text(value: str | float | None) -> str:

@@ -129,16 +129,21 @@ def _to_json(table: Declared) -> str:
 
 
 def _to_html(table: Declared) -> str:
-    head = "".join(f'<th class="stub">{escape(c)}</th>' for c in table.columns)
+    head = "".join(
+        f'<th class="stub" scope="col">{escape(c)}</th>' for c in table.columns
+    )
     rows = "\n".join(
-        "<tr>" + "".join(f"<th>{escape(text)}</th>" for text in row) + "</tr>"
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(text)}</td>" for text in row[1:])
+        + "</tr>"
         for row in table.rows
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(table.title)}</title><style>{STYLE}"
-        "tbody th { white-space: normal; }</style></head>\n"
+        "tbody th, tbody td { white-space: normal; text-align: left; }"
+        "</style></head>\n"
         f'<body><h1>{escape(table.title)}</h1><div class="wide"><table>\n'
         f"<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>\n"
         f'<ul class="notes">{notes}</ul></body></html>\n'

@@ -1,29 +1,24 @@
 """Scores of every test subject alone, from stored predictions.
 
-From: records and the predictions beside them. To: ``render``, as any table.
+From: ``scores``. To: ``render``, as any table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from eegfm_bench.errors import DataMissing
+import numpy as np
+
+from eegfm_bench.errors import DataMissing, StoreError
+from eegfm_bench.report import naming, scores
 from eegfm_bench.report._cells import PENDING, Cell, Column, Row, Table, mean_sd
-from eegfm_bench.report._groups import (
-    STUB,
-    Group,
-    RowKey,
-    checked,
-    grouped,
-    windows_key,
-)
+from eegfm_bench.report._groups import STUB, RowKey, checked, windows_key
 from eegfm_bench.report._notes import PLUS_MINUS
+from eegfm_bench.report.intervals import in_order_of_tables
+from eegfm_bench.report.scores import CellKey, SubjectScores
 from eegfm_bench.report.table import DIGITS, SIMULATED, about
 from eegfm_bench.runs.record import RunRecord
 from eegfm_bench.runs.store import ResultStore
-
-# Subject to its score for each seed, None where it is undefined; and why.
-BySubject = dict[str, tuple[list[float | None], list[str]]]
 
 
 def subject_scores(store: ResultStore, records: Iterable[RunRecord]) -> Table:
@@ -32,7 +27,7 @@ def subject_scores(store: ResultStore, records: Iterable[RunRecord]) -> Table:
     Parameters
     ----------
     store : ResultStore
-        Holds ``predictions.parquet`` of every record with scores.
+        Holds ``predictions.parquet`` of the records with scores.
     records : RunRecords
         Failed ones are left out.
 
@@ -48,7 +43,7 @@ def subject_scores(store: ResultStore, records: Iterable[RunRecord]) -> Table:
     SpecError
         If unlike runs would be averaged as seeds.
     StoreError
-        If predictions cannot be read.
+        If predictions cannot be read, or none are here.
     """
     kept = [r for r in checked(records, None) if r.is_done]
     if not kept:
@@ -56,83 +51,84 @@ def subject_scores(store: ResultStore, records: Iterable[RunRecord]) -> Table:
             "No run with scores is here, so no subject can be scored. Run the suite "
             "first, or name its folder with --runs."
         )
-    groups = grouped([r.spec for r in kept], kept)
-    scored = {key: _by_subject(store, group) for key, group in groups.items()}
-    models = sorted({row for row, _ in groups})
-    names = _names(models)
+    metric = {r.spec.dataset.name: _metric(r) for r in kept}
+    try:
+        return table_of_subjects(scores.subject_scores(store, kept, metric))
+    except DataMissing as error:
+        raise StoreError(str(error)) from error
+
+
+def table_of_subjects(cells: Mapping[CellKey, SubjectScores]) -> Table:
+    """Lay out the scores of every subject, mean over seeds.
+
+    Parameters
+    ----------
+    cells : mapping of (row, dataset) to SubjectScores
+        One or more, all simulated or none.
+    """
+    rows = in_order_of_tables(row for row, _ in cells)
+    called = dict(zip(rows, _names(rows), strict=True))
+    metrics = sorted({cell.metric for cell in cells.values()})
     lines = sorted(
-        {(data, who) for (_, data), (_, per) in scored.items() for who in per},
-    )
-    metrics = {data: metric for (_, data), (metric, _) in scored.items()}
-    columns = tuple(
-        Column(group=name, metric=" or ".join(sorted(set(metrics.values()))))
-        for name in names
+        {(d, who) for (_, d), cell in cells.items() for who in cell.subjects}
     )
     undefined: dict[str, list[str]] = {}
-    rows = []
+    body = []
     for dataset, who in lines:
-        cells = []
-        for model, name in zip(models, names, strict=True):
-            group = groups.get((model, dataset), Group())
-            metric, per = scored.get((model, dataset), ("", {}))
-            cell = _cell(group, metric, who, per)
-            cells.append(cell)
-            if cell.state == "undefined":
-                whose = f"{name} on {who} of {dataset}"
-                undefined.setdefault(cell.reason, []).append(whose)
-        rows.append(Row(labels=(dataset, who), cells=tuple(cells)))
-    data = {record.spec.dataset.data for record in kept}
+        own = []
+        for row in rows:
+            shown = _cell(cells.get((row, dataset)), who)
+            own.append(shown)
+            if shown.state == "undefined":
+                whose = f"{called[row]} on {who} of {dataset}"
+                undefined.setdefault(shown.reason, []).append(whose)
+        body.append(Row(labels=(dataset, who), cells=tuple(own)))
+    notes = [f"n/a: {', '.join(w)}: {why}." for why, w in undefined.items()]
+    for (row, dataset), cell in cells.items():
+        notes += [
+            f"Left out: {called[row]} on {dataset}, seed {seed}: {why}."
+            for seed, why in cell.left_out.items()
+            if why != "failed"
+        ]
+    data = {cell.spec.dataset.data for cell in cells.values()}
     return Table(
         title="Scores by subject",
         heading=SIMULATED if "simulated" in data else "",
         data=max(data),
         stub=("dataset", "subject"),
-        columns=columns,
-        rows=tuple(rows),
-        caption=f"{PLUS_MINUS}; each subject of the test part scored alone.",
-        notes=tuple(f"n/a: {', '.join(w)}: {why}." for why, w in undefined.items()),
+        columns=tuple(
+            Column(group=called[row], metric=" or ".join(metrics)) for row in rows
+        ),
+        rows=tuple(body),
+        caption=f"{PLUS_MINUS}; each subject of the test part scored alone, which says "
+        f"nothing of subjects who are not here.",
+        notes=tuple(notes),
         digits=DIGITS,
+        names=naming.model_names(called.values())
+        | naming.dataset_names({dataset for _, dataset in cells}),
     )
 
 
-def _by_subject(store: ResultStore, group: Group) -> tuple[str, BySubject]:
-    """Return the metric and, for each subject, its scores over seeds."""
-    from eegfm_bench.runs.predictions import read_predictions
-    from eegfm_bench.training.metrics import score
-
-    metric = ""
-    found: BySubject = {}
-    for record in group.done:
-        path = store.path(record.run_id) / "predictions.parquet"
-        index, scores_nk = read_predictions(path)
-        metric = "auroc" if scores_nk.shape[1] == 2 else "balanced_accuracy"
-        labels = index["label"].to_numpy("int64")
-        subjects = index["subject"].astype(str).to_numpy()
-        for who in sorted(set(subjects)):
-            own = subjects == who
-            values, reasons = score(labels[own], scores_nk[own])
-            seeds, why = found.setdefault(who, ([], []))
-            seeds.append(values[metric])
-            if metric in reasons:
-                why.append(reasons[metric])
-    return metric, found
+def _metric(record: RunRecord) -> str:
+    test = (record.scores or {}).get("test", {})
+    return "auroc" if "auroc" in test else "balanced_accuracy"
 
 
-def _cell(group: Group, metric: str, who: str, per: BySubject) -> Cell:
-    if who not in per:
+def _cell(found: SubjectScores | None, who: str) -> Cell:
+    if found is None or who not in found.subjects:
         return Cell(state="pending", text=PENDING, reason="not run yet")
-    spec = group.done[0].spec
-    whose = about(spec, metric=metric, subject=who)
-    seeds, why = per[who]
-    values = [value for value in seeds if value is not None]
+    whose = about(found.spec, metric=found.metric, subject=who)
+    values_r = found.values_sr[found.subjects.index(who)]
+    values = values_r[~np.isnan(values_r)].tolist()
     if not values:
-        reason = "; ".join(dict.fromkeys(why))
-        return Cell(state="undefined", about=whose, text="n/a", reason=reason)
+        return Cell(
+            state="undefined", about=whose, text="n/a", reason=found.reasons[who]
+        )
     mean, sd = mean_sd(values)
     return Cell(
         state="scored",
         about=whose,
-        windows=windows_key(spec),
+        windows=windows_key(found.spec),
         mean=mean,
         sd=sd,
         n=len(values),

@@ -7,11 +7,11 @@ differ are never averaged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from eegfm_bench.errors import DataMissing
-from eegfm_bench.report import _notes
+from eegfm_bench.report import _notes, naming
 from eegfm_bench.report._cells import (
     BINARY_SHOWN,
     EVENTS_SHOWN,
@@ -35,6 +35,7 @@ from eegfm_bench.report._groups import (
     shown_stub,
     windows_key,
 )
+from eegfm_bench.report.regimes import met_before
 from eegfm_bench.runs.record import RunRecord
 from eegfm_bench.runs.spec import RunSpec
 
@@ -51,6 +52,8 @@ def make_table(
     missing: Mapping[str, str] | None = None,
     n_classes: Mapping[str, int] | None = None,
     of: Literal["windows", "events"] = "windows",
+    order: Sequence[str] = (),
+    blocks_as: str = "",
 ) -> Table:
     """Make the table of measured scores on the test part.
 
@@ -67,6 +70,11 @@ def make_table(
         Needed only for datasets none of whose runs has scores.
     of : str
         ``windows``, or ``events``: those of datasets with something to detect.
+    order : sequence of str, optional
+        Keys of models and datasets as they are to follow each other where there are no
+        ``specs``; models of the papers' tables follow these in the papers' order.
+    blocks_as : str, optional
+        A table's number or a suite's name: its columns in blocks, as in the paper.
 
     Raises
     ------
@@ -86,9 +94,12 @@ def make_table(
             "folder with --runs."
         )
     groups = grouped(asked, kept)
-    rows = _in_order((key for key, _ in groups), is_sorted=planned is None)
-    known = (dataset for _, dataset in groups)
-    datasets = _in_order(known, is_sorted=planned is None)
+    rows = list(dict.fromkeys(key for key, _ in groups))
+    datasets = list(dict.fromkeys(dataset for _, dataset in groups))
+    if planned is None:
+        models = naming.in_order((key[0] for key in rows), (*order, *naming.MODELS))
+        rows.sort(key=lambda key: (models.index(key[0]), key))
+        datasets = naming.in_order(datasets, order)
     datasets += [name for name in sorted(missing) if name not in datasets]
     if of == "events":
         datasets = [name for name in datasets if name in has_events(kept)]
@@ -119,6 +130,8 @@ def make_table(
         caption=_notes.caption(kept, asked, shown),
         notes=_notes.notes(groups, missing, shown, columns),
         digits=DIGITS,
+        names=naming.model_names(k[0] for k in rows) | naming.dataset_names(datasets),
+        blocks=naming.blocks_of(blocks_as, datasets) if blocks_as else (),
     )
 
 
@@ -181,18 +194,15 @@ def _cell(
         return Cell(state="undefined", about=whose, text="n/a", reason=reason)
     mean, sd = mean_sd(values)
     doubt = _notes.qualification(group, column.metric, len(values))
+    met = met_before(group.done[0])
     return Cell(
         state="scored",
-        about=whose,
+        about=whose if met is None else {**whose, "regime": met.regime},
         windows=windows_key(spec),
         mean=mean,
         sd=sd,
         n=len(values),
         reason=doubt,
         is_marked=bool(doubt),
+        values=tuple(values),
     )
-
-
-def _in_order(keys: Iterable[Any], *, is_sorted: bool) -> list[Any]:
-    once = list(dict.fromkeys(keys))
-    return sorted(once) if is_sorted else once

@@ -36,7 +36,14 @@ class Checkpoint(_Part):
 
 
 class Cost(_Part):
-    """What the run took. Seconds of wall time, bytes, counts."""
+    """What the run took. Seconds of wall time, bytes, counts.
+
+    ``flops_per_window`` counts the floating-point operations of one window's forward
+    pass (a multiplication and an addition are two); ``latency_ms`` is the median time
+    of one such pass on the run's device and threads, one window (or one sequence, where
+    windows are judged so) at a time. Either is None in records from before it was
+    taken, or with its reason in ``not_taken`` under its name.
+    """
 
     total_s: float
     fit_s: float
@@ -46,6 +53,14 @@ class Cost(_Part):
     n_parameters_head: int
     window_passes: int
     n_windows: dict[str, int]
+    flops_per_window: int | None = None
+    latency_ms: float | None = None
+    not_taken: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def n_parameters_encoder(self) -> int:
+        """Number of parameters of all but the head."""
+        return self.n_parameters - self.n_parameters_head
 
 
 class LabelBudget(_Part):

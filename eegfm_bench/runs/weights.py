@@ -77,6 +77,8 @@ class LoadReport(BaseModel):
         start on a few windows, in deviations of the features; None if not probed.
     pretrained : PretrainedOn or None
         What the encoder has seen, where ``pretrain`` wrote the file.
+    corpora : tuple of str
+        What it has seen by its authors' words, where the file is public weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -96,6 +98,7 @@ class LoadReport(BaseModel):
     channels: tuple[str, ...] = ()
     probe_difference: float | None = None
     pretrained: PretrainedOn | None = None
+    corpora: tuple[str, ...] = ()
 
     @property
     def is_full(self) -> bool:

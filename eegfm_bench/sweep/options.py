@@ -117,7 +117,7 @@ class Watcher:
     def started(self, spec: RunSpec) -> None:
         """Take note that a worker took this spec."""
 
-    def epoch(self, spec: RunSpec, epoch: int, value: float) -> None:
+    def epoch(self, spec: RunSpec, epoch: int, value: float | None) -> None:
         """Take note of an epoch's validation score."""
 
     def ended(self, spec: RunSpec, failure: str | None) -> None:

@@ -6,6 +6,8 @@ validation score. Knows no model's and no dataset's name.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eegfm_bench.batches import Batch
-from eegfm_bench.errors import RunFailed
+from eegfm_bench.errors import RunFailed, SignalError
+from eegfm_bench.runs.history import Epoch
 from eegfm_bench.runs.spec import TrainingRecipe
-from eegfm_bench.training.metrics import validation_score
+from eegfm_bench.training.metrics import score, validation_score
 from eegfm_bench.training.optimizer import optimizer_of
 from eegfm_bench.training.pieces import loss_in_pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EpochEnd = Callable[[int, float], None]
+EpochEnd = Callable[[Epoch], None]
 
 
 class LitClassifier(L.LightningModule):
@@ -42,7 +45,7 @@ class LitClassifier(L.LightningModule):
         Windows per class in the training part, for balanced weights.
     n_steps : int
         Optimiser steps in all, for the schedule.
-    on_epoch : function of (epoch from 1, validation score), optional
+    on_epoch : function of an Epoch, optional
         Told after every epoch.
     """
 
@@ -65,6 +68,9 @@ class LitClassifier(L.LightningModule):
         self.best_state: dict[str, Tensor] = {}
         self.best_val_scores: NDArray[np.float64] = np.empty((0, 0))
         self._on_epoch = on_epoch
+        self._began = time.perf_counter()
+        self._losses: list[tuple[Tensor, int]] = []
+        self._lr: float | None = None
         self._val_seen: list[tuple[Tensor, Tensor]] = []
         self.class_weights: Tensor | None
         self.register_buffer(
@@ -102,7 +108,12 @@ class LitClassifier(L.LightningModule):
                 f"{self.current_epoch + 1}. Lower the learning rate "
                 f"({self.recipe.lr:g}), or clip gradients (--set clip=1)."
             )
+        self._losses.append((loss.detach(), batch.y.numel()))
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note the highest learning rate of a step, for the history."""
+        self._lr = max(group["lr"] for group in optimizer.param_groups)
 
     def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy of logits (N, K), weighted as the recipe says.
@@ -135,10 +146,36 @@ class LitClassifier(L.LightningModule):
             self._keep_state()
             self.best_val_scores = scores_NK
         if self._on_epoch is not None:
-            self._on_epoch(epoch, value)
+            chose = None if self.recipe.select == "last" else value
+            self._on_epoch(self._epoch(epoch, chose, labels, scores_NK))
+        self._losses.clear()
         patience = self.recipe.patience
         if patience is not None and epoch - self.best_epoch >= patience:
             self.trainer.should_stop = True
+
+    def _epoch(
+        self,
+        epoch: int,
+        value: float | None,
+        labels: NDArray[np.int64],
+        scores_NK: NDArray[np.float64],
+    ) -> Epoch:
+        """Return what the history says of an epoch."""
+        main = "auroc" if scores_NK.shape[1] == 2 else "cohen_kappa"
+        asked = ("log_loss",) if value is not None else ("log_loss", main)
+        values: dict[str, float | None] = {}
+        with contextlib.suppress(SignalError):  # scores that are not finite
+            values, _ = score(labels, scores_NK, only=asked)
+        losses = torch.stack([loss for loss, _ in self._losses]).tolist()
+        n_each = [n for _, n in self._losses]
+        return Epoch(
+            epoch=epoch,
+            seconds=time.perf_counter() - self._began,
+            train_loss=float(np.average(losses, weights=n_each)),
+            val_loss=values.get("log_loss"),
+            val_score=values.get(main) if value is None else value,
+            lr=self._lr,
+        )
 
     def _keep_state(self) -> None:
         """Copy the model's state over the best so far, never holding two."""

@@ -26,6 +26,7 @@ from eegfm_bench.runs.spec import RunSpec
 from eegfm_bench.training.adapting import n_parameters
 from eegfm_bench.training.budget import label_budget, train_rows
 from eegfm_bench.training.classifier import EpochEnd
+from eegfm_bench.training.cost import measured
 from eegfm_bench.training.events import score_events
 from eegfm_bench.training.metrics import score
 from eegfm_bench.training.provenance import (
@@ -64,7 +65,7 @@ def fit(
         The windows the spec names.
     device : str
         ``cpu`` or ``cuda``.
-    on_epoch : function of (epoch, validation score), optional
+    on_epoch : function of an Epoch, optional
     weights : path, optional
         Where the weights lie that the spec names in ``init``.
     keep : path, optional
@@ -120,6 +121,16 @@ def fit(
             values, why = _score_events(store, part, part_scores)
             scores[part] |= values
             reasons[part] |= why
+    cost = Cost(
+        total_s=time.perf_counter() - started,
+        fit_s=test_started - fit_started,
+        test_s=test_ended - test_started,
+        peak_memory_bytes=peak_memory_bytes(device),
+        n_parameters=way.n_parameters,
+        n_parameters_head=n_parameters(dict(model.head.named_parameters())),
+        window_passes=passes + test_passes,
+        n_windows=data.counts(),
+    )
     record = RunRecord(
         run_id=spec.run_id,
         cell_id=spec.cell_id,
@@ -127,16 +138,7 @@ def fit(
         scores=scores,
         reasons={part: why for part, why in reasons.items() if why},
         checkpoint=checkpoint,
-        cost=Cost(
-            total_s=time.perf_counter() - started,
-            fit_s=test_started - fit_started,
-            test_s=test_ended - test_started,
-            peak_memory_bytes=peak_memory_bytes(device),
-            n_parameters=way.n_parameters,
-            n_parameters_head=n_parameters(dict(model.head.named_parameters())),
-            window_passes=passes + test_passes,
-            n_windows=data.counts(),
-        ),
+        cost=measured(cost, spec, model, some_x.to(device), shape),
         provenance=provenance(
             device=device,
             absent_subjects=tuple(store.manifest["absent_subjects"]),

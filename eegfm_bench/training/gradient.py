@@ -46,7 +46,7 @@ def train_by_gradient(
     data : EEGDataModule
     recipe : TrainingRecipe
     device : str
-    on_epoch : function of (epoch, validation score), optional
+    on_epoch : function of an Epoch, optional
     kind : type
         What is trained with: ``LitClassifier``, or one that holds parts still.
 

@@ -7,7 +7,7 @@ never 0, 0.5 or -1. Imports no torch, so reports can score subjects and events.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +43,9 @@ class UndefinedScoreError(ValueError):
 
 
 def score(
-    labels: NDArray[np.int64], scores_NK: NDArray[np.float64]
+    labels: NDArray[np.int64],
+    scores_NK: NDArray[np.float64],
+    only: Collection[str] | None = None,
 ) -> tuple[dict[str, float | None], dict[str, str]]:
     """Score one part.
 
@@ -97,6 +99,8 @@ def score(
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     for name in BINARY if scores_NK.shape[1] == 2 else MULTICLASS:
+        if only is not None and name not in only:
+            continue
         try:
             if labels.size == 0:
                 raise UndefinedScoreError("the part has no windows")

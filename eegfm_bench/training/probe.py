@@ -84,7 +84,7 @@ def fit_probe(
         With a ``ClosedFormRecipe``, or a ``TrainingRecipe`` for a trained head.
     device : str
         Of training by gradient; what is solved for is solved on the CPU.
-    on_epoch : function of (epoch, validation score), optional
+    on_epoch : function of an Epoch, optional
 
     Returns
     -------

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from eegfm_bench.errors import BenchError
+from eegfm_bench.runs.history import HISTORY, Epoch, write_history
 from eegfm_bench.runs.record import Failure, RunRecord
 from eegfm_bench.runs.spec import RunSpec, TrainingRecipe
 from eegfm_bench.runs.store import MODEL_FOLDER, ResultStore
@@ -127,8 +128,11 @@ def _fit(task: Event, spec: RunSpec, results: ResultStore, send: Send) -> Event:
     from eegfm_bench.training.fit import fit
     from eegfm_bench.windows.store import WindowStore
 
-    def on_epoch(epoch: int, value: float) -> None:
-        send({"event": "epoch", "epoch": epoch, "val": value})
+    history: list[Epoch] = []
+
+    def on_epoch(row: Epoch) -> None:
+        history.append(row)
+        send({"event": "epoch", "epoch": row.epoch, "val": row.val_score})
 
     weights = task.get("weights")
     # Beside the records, so that the model moves into its run's folder by a rename.
@@ -157,6 +161,8 @@ def _fit(task: Event, spec: RunSpec, results: ResultStore, send: Send) -> Event:
 
         def write_beside(folder: Path) -> None:
             predictions.to_parquet(folder / "predictions.parquet", index=False)
+            if history:
+                write_history(folder / HISTORY, history)
             if kept is not None:
                 kept.rename(folder / MODEL_FOLDER)
 

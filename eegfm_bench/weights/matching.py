@@ -20,7 +20,7 @@ from eegfm_bench.models._spec import ModelSpec
 from eegfm_bench.models._weights import Channels, Layout, Reshaped, alike
 from eegfm_bench.runs.weights import LoadReport
 from eegfm_bench.weights.files import WeightsFile
-from eegfm_bench.weights.find import channels_of, known_by_bytes
+from eegfm_bench.weights.find import channels_of, entry_of, known_by_bytes
 from eegfm_bench.weights.pretrained import read_pretrained
 
 # Saved models write so what the layout of their other tensors has no name for.
@@ -132,10 +132,12 @@ def match(model: nn.Module, spec: ModelSpec, file: WeightsFile) -> Match:
     other = _other_channels(spec, channels)
     missing = (*found.report.missing, *([other] if other else []))
     made = read_pretrained(file.path)
+    public = entry_of(spec, file)
     about = {
         "channels": said,
         "missing": missing,
         "pretrained": None if made is None else made.for_record(),
+        "corpora": () if public is None else public.pretrained_on,
     }
     report = found.report.model_copy(update=about)
     return replace(found, report=report, is_of_other_channels=bool(other))

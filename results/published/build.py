@@ -1,8 +1,9 @@
 """Remake the published tables from the transcribed figures.
 
 From: a folder with ``published_trace.csv`` and ``published_others.csv``, the
-figures as read from the papers. To: ``trace.csv``, ``others.csv`` and
-``methods.csv`` in this folder.
+figures as read from the papers. To: ``trace.csv``, ``others.csv``, ``methods.csv`` and
+``datasets.csv`` in this folder. ``protocols.csv`` and ``contradictions.csv`` are
+written by hand.
 
     python results/published/build.py FOLDER
 """
@@ -17,8 +18,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 COLUMNS = (
     *("paper", "table", "dataset", "method", "variant", "metric"),
-    *("mean", "sd", "n_seeds", "note"),
+    *("mean", "sd", "n_seeds", "protocol", "quoted_from", "note"),
 )
+TRACE = "Trace (arXiv 2605.11380)"
+CBRAMOD = "CBraMod (ICLR 2025, arXiv 2412.07236)"
+CODEBRAIN = "CodeBrain (ICLR 2026, arXiv 2506.09110)"
+CSBRAIN = "CSBrain (arXiv 2506.23075)"
 DATASETS = {
     "FACED": "faced",
     "SEED-V": "seedv",
@@ -57,20 +62,42 @@ MODEL_KEYS = {
     "SpecMoE": "specmoe",
     "NeurIPT": "neuript",
 }
+# Whose network is trained from its own random start; the others here from weights.
+SCRATCH = {"EEGNet", "EEGConformer", "CNN-Transformer", "FFCL", "ST-Transformer"}
+# This suite's ids of CBraMod's windows and splits. TUEV's and TUAB's were others when
+# the paper was written.
+PROTOCOLS = {
+    "faced": "faced-1-1070934f",
+    "seedv": "seedv-1-856c5e44",
+    "physionet_mi": "physionet_mi-1-6a4a79d1",
+    "shu_mi": "shu_mi-1-2b18c144",
+    "isruc": "isruc-1-045aabe0",
+    "chbmit": "chbmit-1-94a4b1d5",
+    "bcic2020": "bcic2020-1-9b9a3be5",
+    "eegmat": "eegmat-1-ec4dc661",
+}
+RANDOM_VAL = "cbramod-random-val"
+# Methods of the Trace paper whose windows are CBraMod's where its table 8 has the
+# totals of CBraMod's code; whose ISRUC and TUEV are which, nobody says.
+AS_CBRAMOD = {"Trace", "CodeBrain"}
+UNCLEAR = {"isruc", "tuev"}
+# The tables whose rivals were copied from elsewhere, and from how many figures.
+COPIED = ("1", "10", "11")
+N_COPIED = 192
 SURVEY = "literature surveys (second hand)"
 # (start of the source as transcribed, paper, table)
 PAPERS = (
     ("github SynapCell-Dev", "SpecMoE (arXiv 2603.16739)", ""),
-    ("paper notes of CodeBrain", "CodeBrain (ICLR 2026, arXiv 2506.09110)", ""),
+    ("paper notes of CodeBrain", CODEBRAIN, ""),
     ("LUNA paper", "LUNA (NeurIPS 2025, arXiv 2510.22257)", ""),
     ("README of BraMT", "BraMT (README)", ""),
     ("NeuroLM (ICLR 2025)", "NeuroLM (ICLR 2025)", "NeurIPT 24"),
     ("EEGPT paper (NeurIPS 2024), quoted", "EEGPT (NeurIPS 2024)", "NeurIPT 24"),
     ("EEGPT paper (NeurIPS 2024) as quoted", "EEGPT (NeurIPS 2024)", ""),
-    ("third-party public eval scripts", "CSBrain (arXiv 2506.23075)", ""),
+    ("third-party public eval scripts", CSBRAIN, ""),
     (
         "public literature survey notes quoting the CSBrain",
-        "CSBrain (arXiv 2506.23075)",
+        CSBRAIN,
         "",
     ),
     ("ALFEE paper", "ALFEE (arXiv 2505.06291)", ""),
@@ -120,12 +147,18 @@ def main(folder: Path) -> None:
     """Write the three tables beside this file."""
     trace = [_trace_row(row) for row in _read(folder / "published_trace.csv")]
     others = [_others_row(row) for row in _read(folder / "published_others.csv")]
+    _say_who_was_copied(trace, others)
     named = {row["method"] for row in trace + others} | set(MODEL_KEYS)
     methods = sorted(named, key=str.lower)
     _write(HERE / "trace.csv", COLUMNS, trace)
     _write(HERE / "others.csv", COLUMNS, others)
-    keys = [{"method": m, "model_key": MODEL_KEYS.get(m, "")} for m in methods]
-    _write(HERE / "methods.csv", ("method", "model_key"), keys)
+    keys = [
+        {"method": m, "model_key": MODEL_KEYS.get(m, ""), "start": _start(m)}
+        for m in methods
+    ]
+    _write(HERE / "methods.csv", ("method", "model_key", "start"), keys)
+    printed = [{"dataset": key, "printed": name} for name, key in DATASETS.items()]
+    _write(HERE / "datasets.csv", ("dataset", "printed"), printed)
     counts = f"{len(trace)} + {len(others)} figures, {len(methods)} methods"
     sys.stdout.write(counts + "\n")
 
@@ -135,7 +168,7 @@ def _trace_row(row: dict[str, str]) -> dict[str, str]:
     if row["orig_scale"] == "percent":
         remarks.append("printed in percent")
     return {
-        "paper": "Trace (arXiv 2605.11380)",
+        "paper": TRACE,
         "table": row["table"],
         "dataset": DATASETS[row["dataset"]],
         "method": row["method"],
@@ -144,6 +177,8 @@ def _trace_row(row: dict[str, str]) -> dict[str, str]:
         "mean": _fraction(row["mean"]),
         "sd": _fraction(row["std"]),
         "n_seeds": "5",
+        "protocol": _protocol_in_trace(row["method"], DATASETS[row["dataset"]]),
+        "quoted_from": "",
         "note": "; ".join(remarks),
     }
 
@@ -170,8 +205,71 @@ def _others_row(row: dict[str, str]) -> dict[str, str]:
         "mean": _fraction(row["mean"]),
         "sd": _fraction(row["std"]),
         "n_seeds": seeds[1] if seeds else "",
+        "protocol": _protocol(paper, DATASETS[row["dataset"]], words),
+        "quoted_from": CSBRAIN if "CSBrain row as tabulated" in words else "",
         "note": "; ".join(dict.fromkeys(remarks)),
     }
+
+
+def _start(method: str) -> str:
+    """Say where a method starts, of those that this package has."""
+    if method in SCRATCH:
+        return "scratch"
+    return "weights" if method in MODEL_KEYS else ""
+
+
+def _protocol_in_trace(method: str, dataset: str) -> str:
+    """Return whose windows and split a row of the Trace paper has."""
+    if method in AS_CBRAMOD:
+        return "" if dataset in UNCLEAR else PROTOCOLS.get(dataset, "")
+    return RANDOM_VAL if dataset == "tuev" else PROTOCOLS[dataset]
+
+
+def _protocol(paper: str, dataset: str, words: str) -> str:
+    """Return whose windows and split another paper's row has, if it says enough."""
+    if paper == CBRAMOD and dataset in ("tuev", "tuab"):
+        return RANDOM_VAL
+    if paper == CODEBRAIN:
+        return "" if dataset in UNCLEAR else PROTOCOLS.get(dataset, "")
+    if paper.startswith("NeurIPT"):
+        return "neuript"
+    if "CBraMod protocol" not in words and "CBraMod splits" not in words:
+        return ""
+    if "chin electrode" in words:
+        return "cbramod-no-chin"
+    if dataset in ("tuev", "tuab"):  # of which of CBraMod's two splits
+        return ""
+    return PROTOCOLS.get(dataset, "cbramod")
+
+
+def _say_who_was_copied(
+    trace: list[dict[str, str]], others: list[dict[str, str]]
+) -> None:
+    """Fill ``quoted_from`` where a rival's own or an older paper has the same figure.
+
+    An older one without an sd agrees if its mean does.
+    """
+    known: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in others:
+        if row["paper"] in (CBRAMOD, CODEBRAIN) and row["variant"] == "main":
+            # CodeBrain's figures of subgroup III stand in Trace's row of ISRUC.
+            dataset = row["dataset"].removesuffix("_s3")
+            place = (dataset, row["method"].removesuffix("-Base"), row["metric"])
+            known[*place, row["mean"]] = row
+    counts = dict.fromkeys((CBRAMOD, CODEBRAIN), 0)
+    for row in trace:
+        if row["table"] not in COPIED or row["method"] == "Trace":
+            continue
+        place = (row["dataset"], row["method"].removesuffix("-Base"), row["metric"])
+        older = known.get((*place, row["mean"]))
+        if older is not None and older["sd"] in ("", row["sd"]):
+            row["quoted_from"] = older["paper"]
+            counts[older["paper"]] += 1
+    if counts[CBRAMOD] != N_COPIED:
+        raise SystemExit(
+            f"{counts[CBRAMOD]} figures of tables {', '.join(COPIED)} are those of "
+            f"{CBRAMOD}; expected {N_COPIED}. Was a figure transcribed anew?"
+        )
 
 
 def _paper(source: str) -> tuple[str, str]:

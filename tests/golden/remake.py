@@ -1,6 +1,7 @@
 """Remake the golden files. Their change gets a commit and a changelog line.
 
-Run it as ``make golden``; look at the diff before committing it.
+Run it as ``make golden BECAUSE="which numbers move, and why"``, which goes into the
+changelog where scores of the smoke suite moved; look at the diff before committing it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ def run_ids() -> None:
     (HERE / "run_ids.json").write_text(json.dumps(ids, indent=1) + "\n")
 
 
-def smoke_reference() -> None:
+def smoke_reference(because: str) -> None:
     """Write the reference rows of the smoke suite, by running it."""
     reference = HERE.parents[1] / "results" / "smoke" / "reference.csv"
+    words = ["--against", str(reference), "--update", "--because", because]
     subprocess.run(
-        ["eegfm-bench", "gate", "smoke", "--against", str(reference), "--update"],
+        ["eegfm-bench", "gate", "smoke", *words],
         check=True,
         env={**__import__("os").environ, "PATH": str(Path(sys.executable).parent)},
     )
@@ -40,6 +42,9 @@ def stored_sweep() -> None:
 
 
 if __name__ == "__main__":
+    reason = " ".join(sys.argv[1:]).strip()
+    if not reason:  # before anything is written
+        sys.exit('Say why: make golden BECAUSE="which numbers move, and why"')
     run_ids()
     stored_sweep()
-    smoke_reference()
+    smoke_reference(reason)

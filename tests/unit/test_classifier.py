@@ -66,7 +66,7 @@ def test_the_best_epoch_is_tested_not_the_last(
     record, _ = fit(
         spec(epochs=5, lr=0.05),
         prepare("eegmat"),
-        on_epoch=lambda e, v: epochs.append(v),
+        on_epoch=lambda e: epochs.append(e.val_score or 0.0),
     )
     assert record.checkpoint is not None
     assert record.checkpoint.epoch == int(np.argmax(epochs)) + 1

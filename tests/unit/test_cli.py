@@ -30,7 +30,7 @@ def call(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 VERBS = (
     *("run", "sweep", "prepare", "fetch", "verify", "table", "gate", "list", "doctor"),
-    *("weights", "pretrain"),
+    *("weights", "pretrain", "compare", "report", "export"),
 )
 
 

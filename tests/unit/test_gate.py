@@ -47,11 +47,6 @@ def moved(rows: list[GateRow], value: float | None) -> list[GateRow]:
     return [*rows[:-1], replace(rows[-1], value=value)]
 
 
-def outcome(new: list[GateRow], old: list[GateRow]) -> str:
-    report = compare(new, old, "statistical")
-    return next(x.outcome for x in report.lines if x.metric == "auroc")
-
-
 def test_both_parts_and_every_metric_are_held(rows: list[GateRow]) -> None:
     assert {row.part for row in rows} == {"val", "test"}
     metrics = {"balanced_accuracy", "auc_pr", "auroc", "log_loss"}
@@ -137,39 +132,6 @@ def test_failed_runs_are_refused_or_found_missing() -> None:
     }
 
 
-def test_statistics_pass_fail_or_cannot_tell() -> None:
-    quiet = cells(0.80, 0.81, 0.79, 0.80, 0.80)
-    assert outcome(cells(0.79, 0.80, 0.78, 0.79, 0.79), quiet) == "pass"
-    assert outcome(cells(0.90, 0.91, 0.89, 0.90, 0.90), quiet) == "pass"
-    assert outcome(cells(0.77, 0.78, 0.76, 0.77, 0.77), quiet) == "fail"
-    # sd 0.096 over 5 seeds: three standard errors are 0.129.
-    noisy = cells(0.60, 0.70, 0.80, 0.75, 0.85)
-    assert (
-        outcome(cells(0.55, 0.65, 0.75, 0.70, 0.80), noisy) == "cannot tell at this n"
-    )
-    assert outcome(cells(0.40, 0.50, 0.60, 0.55, 0.65), noisy) == "fail"
-    assert outcome(cells(0.2), cells(0.8)) == "cannot tell at this n"
-
-
-def test_statistics_pair_by_seed_and_say_so() -> None:
-    old = cells(0.6, 0.8)
-    new = [row for row in cells(0.5, 0.7, 0.1) if row.seed != 2]
-    (line,) = [x for x in compare(new, old, "statistical").lines if x.metric == "auroc"]
-    assert line.delta == pytest.approx(-0.1)
-    assert line.reason.startswith("n = 2, paired by seed")
-    apart = [replace(row, seed=row.seed + 5) for row in new]
-    report = compare(apart, old, "statistical")
-    assert "no seed in common" in report.lines[0].reason
-
-
-def test_statistics_find_a_missing_cell_and_leave_extra_ones(
-    rows: list[GateRow],
-) -> None:
-    alone = [row for row in rows if row.model == "eegnet"]
-    assert not compare(alone, rows, "statistical").has_passed
-    assert compare(rows, alone, "statistical").has_passed
-
-
 def test_nothing_compared_is_not_a_pass(tmp_path: Path, rows: list[GateRow]) -> None:
     with pytest.raises(SpecError, match="no measured scores"):
         compare([], rows)
@@ -196,8 +158,44 @@ def test_a_reference_that_cannot_be_read_says_what_to_do(
     path.write_text(text.replace("metric", "measure", 1))
     with pytest.raises(StoreError, match="expected suite, model"):
         read_reference(path)
-    path.write_text(text.replace("0.7,", "high,", 1))
-    with pytest.raises(StoreError, match="could not convert"):
+
+
+def test_damage_in_a_reference_is_found_by_line_and_field(
+    tmp_path: Path, rows: list[GateRow]
+) -> None:
+    path = tmp_path / "reference.csv"
+    write_reference(path, rows)
+    text = path.read_text()
+    lines = text.splitlines(keepends=True)
+    damages = {
+        "line 3, field value: found 'high', expected a finite number": text.replace(
+            ",0.5,", ",high,", 1
+        ),
+        "line 3, field value: found 'nan', expected a finite": text.replace(
+            ",0.5,", ",nan,", 1
+        ),
+        "line 2, field seed: found '-1', expected a whole number": text.replace(
+            "scratch,scratch,0,", "scratch,scratch,-1,", 1
+        ),
+        "line 2, field seed: found '0.5'": text.replace(
+            "scratch,scratch,0,", "scratch,scratch,0.5,", 1
+        ),
+        "line 2, field model: empty": text.replace("smoke,chance,", "smoke,,", 1),
+        "line 3: 16 fields; expected 15": "".join(
+            [*lines[:2], lines[2].rstrip("\n") + ",more\n", *lines[3:]]
+        ),
+        "line 25: 5 fields; expected 15": "".join(lines[:-1])
+        + ",".join(lines[-1].split(",")[:5]),
+        "line 26: .* again, as on line 25; expected once": text + lines[-1],
+    }
+    for says, damaged in damages.items():
+        path.write_text(damaged)
+        with pytest.raises(StoreError, match=says) as refused:
+            read_reference(path)
+        assert str(path) in str(refused.value)
+        assert "--update" in str(refused.value)
+    path.write_bytes(text.encode()[:3000] + b"\xff\xfe")
+    with pytest.raises(StoreError, match=r"line \d+: not text in UTF-8"):
         read_reference(path)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from eegfm_bench.cli import app, pretrain, show
+from eegfm_bench.cli import app, pretrain, tables
 from eegfm_bench.errors import RunFailed, SpecError, StoreError, UnknownName
 from eegfm_bench.pretraining import launch, main, plots
 from eegfm_bench.pretraining.asked import settings_of
@@ -263,9 +263,9 @@ def test_the_command_line_imports_no_torch() -> None:
 def test_tables_of_sources_and_recipe_come_in_every_format(
     number: str, form: str
 ) -> None:
-    table = show.declared_table(number)
+    table = tables.declared_table(number)
     assert table is not None
-    text = show.text_of(table, form)
+    text = tables.text_of([table], form)
     assert ("tueg" if number == "5" else "warmup") in text
     if form == "json":
         rows = json.loads(text)["rows"]

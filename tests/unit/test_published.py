@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from eegfm_bench.errors import DataMissing, SpecError, StoreError, UnknownName
+from eegfm_bench.cli import tables
+from eegfm_bench.datasets._spec import find_dataset
+from eegfm_bench.errors import DataMissing, StoreError, UnknownName
 from eegfm_bench.report import _figures
 from eegfm_bench.report.published import (
-    beside_published,
     load_published,
     model_keys,
     published_numbers,
     published_table,
 )
 from eegfm_bench.report.render import FORMATS, render
-from eegfm_bench.report.table import make_table
-from tests.report_records import seeds
 
 FOLDER = Path(__file__).parents[2] / "results" / "published"
+CBRAMOD = "CBraMod (ICLR 2025, arXiv 2412.07236)"
 HEAD = ",".join(_figures.COLUMNS)
-LINE = "Trace (arXiv 2605.11380),1,faced,Trace,main,auroc,0.5,0.1,5,"
+LINE = "Trace (arXiv 2605.11380),1,faced,Trace,main,auroc,0.5,0.1,5,,,"
 
 
 def folder_of(tmp_path: Path, *lines: str, head: str = HEAD) -> Path:
+    for name in ("methods.csv", "protocols.csv", "datasets.csv", "contradictions.csv"):
+        shutil.copy(FOLDER / name, tmp_path)
     (tmp_path / "trace.csv").write_text("\n".join((head, *lines)) + "\n")
     (tmp_path / "others.csv").write_text(HEAD + "\n")
     return tmp_path
@@ -58,10 +61,9 @@ def _method_column() -> list[str]:
 
 def test_every_table_of_the_paper_is_there() -> None:
     assert published_numbers() == [1, 2, 3, 4, *range(10, 20)]
-    for number in published_numbers():
+    for table in map(published_table, published_numbers()):
         for how in FORMATS:
-            text = render(published_table(number), how)
-            assert "published" in text
+            assert "published" in render(table, how)
 
 
 @pytest.mark.parametrize(
@@ -104,44 +106,6 @@ def test_methods_lead_to_model_keys() -> None:
     assert "REVE-Base" not in keys
 
 
-def test_measured_rows_stand_below_their_published_ones_and_are_ranked_apart() -> None:
-    measured = make_table(
-        [
-            *seeds("eegnet", "faced", (0.1, 0.2, 0.3), n_classes=9, data="complete"),
-            *seeds("bandpower", "faced", (0.1,), n_classes=9, data="complete"),
-        ]
-    )
-    table = beside_published(measured, 1)
-    labels = [row.labels[:2] for row in table.rows]
-    assert labels[:2] == [("eegnet", "published"), ("eegnet", "measured")]
-    assert labels[-1] == ("bandpower", "measured")
-    assert table.heading == ""
-    by_label = {row.labels[:2]: row.cells[0] for row in table.rows}
-    assert table.show(by_label["eegnet", "measured"]) == "0.2000 ± 0.1000 (3)"
-    assert by_label["eegnet", "measured"].rank == 1
-    assert by_label["trace", "published"].rank == 1
-    assert by_label["eegnet", "published"].rank == 0
-    for how in FORMATS:
-        assert render(table, how)
-
-
-def test_simulated_rows_never_stand_beside_published_ones() -> None:
-    measured = make_table(seeds("eegnet", "faced", (0.1, 0.2), n_classes=9))
-    with pytest.raises(SpecError, match="never stand beside published"):
-        beside_published(measured, 1)
-
-
-def test_a_missing_dataset_keeps_its_reason_beside_published_rows() -> None:
-    records = seeds("eegnet", "faced", (0.5,), n_classes=9, data="complete")
-    measured = make_table(records, missing={"chbmit": "not here"})
-    table = beside_published(measured, 1)
-    groups = [group for group, *_ in table.spans()]
-    assert len(groups) == len(set(groups))
-    chbmit = [i for i, c in enumerate(table.columns) if c.group == "chbmit"]
-    row = next(r for r in table.rows if r.labels[:2] == ("eegnet", "measured"))
-    assert [row.cells[i].text for i in chbmit] == ["missing: not here"] * 3
-
-
 def test_a_number_without_a_table_is_refused() -> None:
     with pytest.raises(UnknownName, match=r"number 5\. Known: 1, 2, 3, 4, 10"):
         published_table(5)
@@ -150,20 +114,100 @@ def test_a_number_without_a_table_is_refused() -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        (LINE.replace("0.5,", "63.5,"), "Figures are fractions"),
-        (LINE.replace("0.5,", "nan,"), "cannot be"),
-        (LINE.replace("0.5,", "high,"), "could not convert"),
-        (LINE.replace(",5,", ",0,"), "counted from 1"),
-        (LINE.replace("0.1,", "-0.1,"), "cannot be"),
-        (LINE.replace("auroc", "accuracy"), "not one of our metrics"),
+        (LINE.replace("0.5,", "63.5,"), "mean 63.5 cannot be.*fractions"),
+        (LINE.replace("0.5,", "nan,"), "mean nan cannot be"),
+        (LINE.replace("0.5,", "high,"), "mean 'high' is no number"),
+        (LINE.replace("0.5,", ","), "mean is empty"),
+        (LINE.replace(",5,", ",0,"), "n_seeds '0'.*counted from 1"),
+        (LINE.replace(",5,", ",2.5,"), "n_seeds '2.5'"),
+        (LINE.replace("0.1,", "-0.1,"), "sd -0.1 cannot be"),
+        (LINE.replace("auroc", "accuracy"), "metric 'accuracy' is not one of our"),
+        (LINE.replace("faced,Trace,main", "faced,Trace,"), "variant is empty"),
+        (LINE.replace("faced,Trace", "faced,Tarce"), "method 'Tarce' is not in"),
+        (LINE.removesuffix(",,") + "faced-1-00000000,,", "protocol 'faced-1-00000000'"),
+        (LINE.removesuffix(",,") + "eyes-1-dd49f418,,", "neither faced's here"),
+        (LINE.removesuffix(",") + "Somebody,", "quoted_from 'Somebody' is not another"),
+        (LINE.removesuffix(",") + "Trace (arXiv 2605.11380),", "not another paper"),
         ("Trace,1", "fields are expected"),
     ],
 )
-def test_a_figure_that_cannot_be_is_refused(
+def test_a_figure_that_cannot_be_is_refused_by_file_line_and_field(
     tmp_path: Path, line: str, found: str
 ) -> None:
-    with pytest.raises(StoreError, match=found):
-        load_published(folder_of(tmp_path, line))
+    folder = folder_of(tmp_path, LINE.replace("auroc", "auc_pr"), line)
+    with pytest.raises(StoreError, match=f"trace.csv, line 3: .*{found}"):
+        load_published(folder)
+
+
+def test_a_figure_that_can_be_is_read(tmp_path: Path) -> None:
+    fields = LINE.removesuffix(",,") + "faced-1-1070934f,,a note"
+    row = load_published(folder_of(tmp_path, fields))[0]
+    assert (row.mean, row.sd, row.n_seeds) == (0.5, 0.1, 5)
+    assert (row.protocol, row.quoted_from, row.note) == (
+        "faced-1-1070934f",
+        "",
+        "a note",
+    )
+
+
+READERS = {
+    "methods.csv": _figures.load_methods,
+    "contradictions.csv": _figures.load_contradictions,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "found"),
+    [
+        ("methods.csv", "EEGNet,eegnet,scratch", "method 'EEGNet' is there twice"),
+        ("methods.csv", "Mine,mine,somewhere", "start is 'somewhere'"),
+        ("methods.csv", "Mine,,scratch", "start is 'scratch'"),
+        ("contradictions.csv", "1,1,again", "number 1 is there twice"),
+        ("contradictions.csv", "12,one,x", "tables 'one'"),
+        ("contradictions.csv", "12,,x", "tables ''"),
+    ],
+)
+def test_what_goes_with_the_figures_is_checked_as_well(
+    tmp_path: Path, name: str, line: str, found: str
+) -> None:
+    folder = folder_of(tmp_path, LINE)
+    with (folder / name).open("a") as file:
+        file.write(line + "\n")
+    n_lines = len((folder / name).read_text().splitlines())
+    with pytest.raises(StoreError, match=f"{name}, line {n_lines}: .*{found}"):
+        READERS[name](folder)
+
+
+def test_who_was_copied_from_whom_is_said_figure_by_figure() -> None:
+    rows = [r for r in load_published() if r.paper == _figures.PAPER]
+    rivals = [r for r in rows if r.table in ("1", "10", "11") and r.method != "Trace"]
+    copied = [r for r in rivals if r.method != "CodeBrain"]
+    assert len(copied) == 192
+    assert {r.quoted_from for r in copied} == {CBRAMOD}
+    assert {r.quoted_from for r in rows if r.method == "Trace"} == {""}
+
+
+def test_a_copied_figure_is_that_of_the_paper_it_was_copied_from() -> None:
+    rows = load_published()
+    own = {
+        (r.dataset, r.method.removesuffix("-Base"), r.metric): (r.mean, r.sd)
+        for r in rows
+        if r.paper == CBRAMOD and r.variant == "main"
+    }
+    for row in rows:
+        if row.paper == _figures.PAPER and row.quoted_from == CBRAMOD:
+            place = (row.dataset, row.method.removesuffix("-Base"), row.metric)
+            assert own[place] == (row.mean, row.sd), row
+
+
+def test_protocols_are_ours_where_the_source_says_enough() -> None:
+    rows = load_published()
+    own = {r.dataset: r.protocol for r in rows if r.method == "EEGNet"}
+    for name in ("faced", "seedv", "physionet_mi", "isruc", "chbmit", "bcic2020"):
+        assert own[name] == find_dataset(name).protocol()
+    assert own["tuev"] == "cbramod-random-val"
+    trace = {r.dataset: r.protocol for r in rows if r.method == "Trace"}
+    assert trace["isruc"] == trace["tuev"] == ""
 
 
 def test_a_figure_given_twice_is_refused(tmp_path: Path) -> None:
@@ -186,6 +230,58 @@ def test_an_absent_registry_says_what_to_do(
         load_published()
 
 
+# Of every contradiction: figures that show it, as (table, dataset, variant, metric).
+SHOWN = {
+    1: [("1", "seedv", "main", 0.4186), ("2", "seedv", "queries=4", 0.4032)],
+    2: [("1", "faced", "main", 0.6352), ("12", "faced", "{1,2,4}", 0.6283)],
+    3: [("1", "isruc", "main", 0.7997), ("16", "isruc", "=200", 0.7941)],
+    4: [("1", "isruc", "main", 0.8202)],
+    5: [("11", "tuev", "main", 0.6772), ("16", "faced", "=200", 0.5883)],
+    6: [],
+    7: [("4", "chbmit", "=HBN", 0.5654), ("4", "chbmit", "CHB-MIT", 0.4400)],
+    8: [("1", "chbmit", "main", 0.5921)],
+    9: [("10", "shu_mi", "main", 0.6329), ("11", "tuev", "main", 0.6671)],
+    10: [("3", "faced", "multi_scale", 0.5883)],
+    11: [("16", "faced", "=400", 0.5882), ("16", "faced", "=100", 0.5874)],
+}
+
+
+def test_the_paper_s_contradictions_are_kept_as_figures() -> None:
+    rows = load_published()
+    for number, figures in SHOWN.items():
+        for table, dataset, variant, mean in figures:
+            found = [
+                r
+                for r in rows
+                if (r.paper, r.table, r.dataset, r.mean)
+                == (_figures.PAPER, table, dataset, mean)
+                and variant in r.variant
+            ]
+            assert found, (number, table, dataset, variant, mean)
+    no_sd = {r.table for r in rows if r.metric == "cohen_kappa" and r.sd is None}
+    assert no_sd >= {"3", "17", "18", "19"}
+    names = {r.method for r in rows if r.paper == _figures.PAPER}
+    assert names >= {"LaBraM", "LaBraM-Base"} or any(
+        "printed as LaBraM" in r.note for r in rows
+    )
+    seedv = [r.mean for r in rows if r.dataset == "seedv" and r.table in ("2", "12")]
+    assert max(seedv) < 0.4186
+
+
+def test_every_contradiction_stands_below_the_tables_it_is_about() -> None:
+    found = _figures.load_contradictions()
+    assert [c.number for c in found] == list(range(1, 12)) == sorted(SHOWN)
+    for one in found:
+        for number in one.tables:
+            if number in tables.DECLARED:
+                declared = tables.declared_table(number)
+                assert declared is not None
+                notes = declared.notes
+            else:
+                notes = list(published_table(int(number)).notes)
+            assert any(one.note in note for note in notes), (one.number, number)
+
+
 def test_the_files_can_be_remade(tmp_path: Path) -> None:
     facts = Path(__file__).parents[3] / "shared" / "facts"
     if not (facts / "published_trace.csv").is_file():
@@ -193,5 +289,5 @@ def test_the_files_can_be_remade(tmp_path: Path) -> None:
     script = tmp_path / "build.py"
     script.write_text((FOLDER / "build.py").read_text())
     subprocess.run([sys.executable, script, facts], check=True, capture_output=True)
-    for name in ("trace.csv", "others.csv", "methods.csv"):
+    for name in ("trace.csv", "others.csv", "methods.csv", "datasets.csv"):
         assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()

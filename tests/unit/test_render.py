@@ -87,7 +87,7 @@ def test_simulated_recordings_are_named_in_data_formats(table: Table) -> None:
     assert document["data"] == "simulated"
     assert on_console(table, 80).splitlines()[0].strip() == "simulated recordings"
     page = render(table, "html")
-    assert page.index("simulated recordings</p>") < page.index("<table>")
+    assert page.index("simulated recordings</p>") < page.index("<table ")
 
 
 def test_real_recordings_have_no_heading() -> None:
@@ -204,7 +204,7 @@ def test_a_terminal_of_any_width_shows_every_number_whole(width: int) -> None:
 
 def test_a_wide_terminal_puts_datasets_side_by_side(table: Table) -> None:
     narrow, wide = on_console(table, 80), on_console(table, 200)
-    assert (narrow.count("\n chance "), wide.count("\n chance ")) == (2, 1)
+    assert (narrow.count("\n Chance "), wide.count("\n Chance ")) == (2, 1)
 
 
 def test_a_format_nobody_knows_is_refused(table: Table) -> None:

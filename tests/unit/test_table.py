@@ -149,9 +149,9 @@ def test_a_failed_cell_says_so_with_the_first_words() -> None:
 def test_a_mean_over_some_seeds_is_marked_and_explained() -> None:
     records = [*seeds("eegnet", "eyes", (0.4, 0.6)), broken(spec_of(seed=2), "killed")]
     table = make_table(records)
-    assert shown(table, "eegnet", "eyes", "auroc") == "0.500 ± 0.141 (2)†"
+    assert shown(table, "eegnet", "eyes", "auroc") == "0.500 ± 0.141 (2)‡"
     assert table.notes[0] == (
-        "† eegnet on eyes: 1 of 3 seeds failed (seed 2: SignalError: killed)."
+        "‡ eegnet on eyes: 1 of 3 seeds failed (seed 2: SignalError: killed)."
     )
 
 
@@ -169,7 +169,7 @@ def test_what_a_suite_has_not_run_yet_reads_a_dash() -> None:
     table = make_table([done(specs[0], 0.5), other], specs=specs)
     assert [row.labels[0] for row in table.rows] == ["eegnet", "chance"]
     assert shown(table, "chance", "eyes", "auroc") == "—"
-    assert shown(table, "eegnet", "eyes", "auroc") == "0.500 (1)†"
+    assert shown(table, "eegnet", "eyes", "auroc") == "0.500 (1)‡"
     assert "1 of 2 seeds have run" in table.notes[0]
 
 
@@ -260,7 +260,8 @@ def test_every_subject_is_scored_alone(tmp_path: Path) -> None:
     for seed, second in enumerate(([0.1, 0.6, 0.4, 0.9], [0.1, 0.2, 0.4, 0.9])):
         p = np.array([*second, 0.2, 0.3])
         frame = predictions_frame(index, np.stack([1 - p, p], axis=1))
-        records.append(done(spec_of(seed=seed), 0.5))
+        # Balanced accuracy, AUC-PR, and the AUROC that the predictions give.
+        records.append(done(spec_of(seed=seed), 0.5, 0.5, (0.875, 1.0)[seed]))
         store.put(
             records[-1],
             lambda folder, frame=frame: frame.to_parquet(
