@@ -17,8 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from eegfm_bench.statistics.corrections import holm
-from eegfm_bench.statistics.permutation import paired_permutation
 from forecasts import Forecasts, forecasts_of, picture_of_forecasts, rank_of_features
 from numpy.typing import NDArray
 from pretraining import DATASETS, FOLDS, OBJECTIVES, SEEDS, fold, weights_of
@@ -27,6 +25,8 @@ from eegfm_bench.datasets._folds import unfolded
 from eegfm_bench.runs.predictions import read_predictions
 from eegfm_bench.runs.record import RunRecord
 from eegfm_bench.runs.store import ResultStore
+from eegfm_bench.statistics.corrections import holm
+from eegfm_bench.statistics.permutation import paired_permutation
 from eegfm_bench.training.metrics import score
 
 DOCS = Path(__file__).parents[2] / "docs"
