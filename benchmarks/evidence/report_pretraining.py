@@ -153,6 +153,30 @@ def table_of_scores(found: dict[tuple[str, str], Scored]) -> list[str]:
     return lines
 
 
+def table_of_pooled(store: ResultStore) -> list[str]:
+    """Write AUROC over all windows of a fold's people together, mean over seeds."""
+    folds = [f"fold {k}" for k in range(1, FOLDS + 1)]
+    lines = [
+        f"| dataset | way | {' | '.join(folds)} | mean of folds | sd over seeds |",
+        "|---|---|" + "---|" * (FOLDS + 2),
+    ]
+    seeds: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(dict)
+    for way, name, runs in chosen([r for r in store.records() if r.is_done]):
+        own = [(run.scores or {})["test"]["auroc"] for run in runs]
+        seeds[way, unfolded(name)][name] = [
+            float("nan") if v is None else v for v in own
+        ]
+    for dataset in DATASETS:
+        for way, words in WAYS.items():
+            auroc = np.array([v for _, v in sorted(seeds[way, dataset].items())])
+            each = " | ".join(f"{value:.3f}" for value in auroc.mean(axis=1))
+            lines.append(
+                f"| {dataset} | {words} | {each} | {auroc.mean():.3f} "
+                f"| {auroc.mean(axis=0).std(ddof=1):.3f} |"
+            )
+    return lines
+
+
 def table_of_pairs(found: dict[tuple[str, str], Scored]) -> list[str]:
     """Write differences paired by person, with Holm's correction over all of them."""
     pairs = []
@@ -291,6 +315,10 @@ def main() -> None:
         "### Scores of people never met",
         "",
         *table_of_scores(found),
+        "",
+        "The suite's own score, over all windows of a fold's people together:",
+        "",
+        *table_of_pooled(ResultStore(asked.out / "runs")),
         "",
         "### Compared, paired by person",
         "",
