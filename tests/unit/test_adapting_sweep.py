@@ -106,7 +106,7 @@ def test_partial_weights_are_said_in_every_row(tmp_path: Path) -> None:
     records = result.records(tmp_path / "runs")
     text = render(make_table(records), "md")
     assert records[0].spec.init.endswith("+partial")
-    (row,) = [line for line in text.splitlines() if line.startswith("| cbramod")]
+    (row,) = [line for line in text.splitlines() if line.startswith("| CBraMod")]
     assert records[0].spec.init in row
     assert f"1 MISSING and at random ({gone})" in text
     assert "validation and test are whole" in text

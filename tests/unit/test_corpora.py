@@ -206,6 +206,7 @@ def test_a_kill_while_kept_windows_are_put_together_costs_nothing(
     assert not list(again.path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_which_process_cuts_what_is_left_out_of_changes_no_byte(
     few: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

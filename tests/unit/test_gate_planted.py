@@ -112,6 +112,7 @@ def test_a_dropped_low_pass_is_caught(
     assert {(m, d) for m in ("bandpower", "eegnet") for d in SUITE.datasets} == caught
 
 
+@pytest.mark.slow
 def test_a_tenfold_learning_rate_is_caught(
     smoke: Smoke, reference: list[GateRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def unfinished(cache: Path) -> list[Path]:
     return sorted(cache.glob(".new-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("spread")
 def test_windows_do_not_depend_on_how_many_processes_cut_them(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
