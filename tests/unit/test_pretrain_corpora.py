@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import eegfm_bench
 from eegfm_bench.cli import app
 from eegfm_bench.runs.store import ResultStore
 from eegfm_bench.weights.pretrained import read_pretrained
-from eegfm_bench.windows.store import WindowStore
 
 
 def said_by(*words: str) -> Any:
@@ -39,11 +39,8 @@ def test_tueg_and_hbn_become_weights_that_a_run_takes(
     seen = read_pretrained(out)
     assert seen is not None
     for source in seen.sources:
-        (store,) = (
-            WindowStore(path)
-            for path in (shared_cache / "windows").rglob(f"{source.protocol}*")
-            if (path / "x.npy").is_file()
-        )
+        store = eegfm_bench.prepare(source.name)
+        assert store.manifest["protocol"] == source.protocol
         index = store.index
         n_left = int((index["person"] == "tuh:aaaaaaoc").sum())
         assert source.n_windows == len(index) - n_left > 0
