@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eegfm_bench.cli import show, words
-from eegfm_bench.cli.options import Json, Runs
+from eegfm_bench.cli.options import Format, Json, OutFile, Runs
 
 if TYPE_CHECKING:
     from eegfm_bench.runs.record import RunRecord
@@ -40,18 +40,9 @@ def compare(
             help="Of windows, higher better; default AUROC of two classes, else kappa.",
         ),
     ] = None,
-    how: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="md|latex|csv|html|json",
-            help="Else what the ending of --out says, or the screen's.",
-        ),
-    ] = None,
+    how: Format = None,
     runs: Runs = Path(".runs"),
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it there instead.")
-    ] = None,
+    out: OutFile = None,
     as_json: Json = False,
 ) -> None:
     """Say how sure scores are, and whether one model differs from its rivals.

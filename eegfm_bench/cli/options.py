@@ -34,6 +34,17 @@ Runs = Annotated[
         "--runs", metavar="DIR", help="The folder of records, kept between commands."
     ),
 ]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="md|latex|csv|html|json",
+        help="Else what the ending of --out says, or the screen's.",
+    ),
+]
+OutFile = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write it there instead.")
+]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", metavar="N", min=1, help="Workers; default one a core."),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eegfm_bench.cli import show, words
-from eegfm_bench.cli.options import Json, Runs
+from eegfm_bench.cli.options import Format, Json, OutFile, Runs
 from eegfm_bench.errors import DataMissing, SpecError, UnknownName
 
 if TYPE_CHECKING:
@@ -42,14 +42,7 @@ def table(
         str,
         typer.Argument(metavar="N|SUITE", help="A table's number, or a suite."),
     ],
-    how: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="md|latex|csv|html|json",
-            help="Else what the ending of --out says, or the screen's.",
-        ),
-    ] = None,
+    how: Format = None,
     source: Annotated[
         str,
         typer.Option(
@@ -73,9 +66,7 @@ def table(
         ),
     ] = None,
     runs: Runs = Path(".runs"),
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it there instead.")
-    ] = None,
+    out: OutFile = None,
     as_json: Json = False,
 ) -> None:
     """Show a table: mean ± sd over seeds, and all that qualifies it.
